@@ -159,7 +159,7 @@ BINARY = {aten.add: "add", aten.mul: "mul", aten.sub: "add", aten.div: "mul"}
 FUSED = frozenset({"relu", "clip", "batch_norm"})
 """Kinds of operations that runtimes fuse with a convolution right before them."""
 
-MOVES = frozenset({"constant_pad_nd", "clone", "_to_copy", "index", "index_select", "gather", "repeat", "flip", "embedding"})
+MOVES = frozenset({"constant_pad_nd", "clone", "_to_copy", "index", "index_select", "gather", "repeat", "flip"})
 """Operators that only copy values to another place in memory; their kind is "move"."""
 
 NO_COST = frozenset({"_unsafe_view", "clamp", "sum", "zeros_like", "arange", "full", "lift_fresh", "copy"})
@@ -217,6 +217,8 @@ def _operation(func: Any, args: Any, out: Any) -> Operation | None:
     if packet in MATMUL:
         start = MATMUL[packet]
         return Operation("matmul", tensors[start : start + 2], output)
+    if packet is aten.embedding:
+        return Operation("move", (output,), output)  # It reads only the rows that it copies, not the whole table.
     if packet in ATTENTION:
         return Operation("attention", tensors[:3], output)
     if packet in (aten.max_pool2d_with_indices, aten.avg_pool2d):

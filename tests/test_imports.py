@@ -134,7 +134,7 @@ ALONE = {
     "sklearn": {"data/digits.py", "strategy/bananas.py"},
     "fsspec": {"remote_files.py"},
     "tokenizers": {"package/text_tokenizer.py", "data/tokenizer_training.py"},
-    "pyarrow": {"batch/parquet_file.py", "data/listing.py"},
+    "pyarrow": {"batch/parquet_file.py", "data/listing_rows.py"},
     "datasets": {"data/hub_dataset.py"},
     "optuna": {"strategy", "experiment", "comparison"},
     "prometheus_client": {
@@ -155,6 +155,7 @@ ALONE = {
 STARTED = {
     "background.py": {"hubserve.process_guard"},
     "data/check_pool.py": {"hubserve.data.image_check"},
+    "data/speech/make_corpus.py": {"hubserve.data.speech.make_corpus"},
     "jobs/process.py": {"hubserve.pipeline"},
     "service/exports.py": {"hubserve.workers.export"},
     "service/model_details.py": {"hubserve.workers.describe_package"},

@@ -28,6 +28,7 @@ def print_status(run: Run, as_json: bool) -> None:
         "best": values_text(best.values) if best else None,
         "arch": _arch_text(best.arch) if best else None,
         "test_acc": accuracy_text(status.accuracy) if status.accuracy else test_accuracy(status) or None,
+        "test": values_text(status.test_scores) or None,
         "notes": "; ".join(status.notes) or None,
         "published": status.published,
         "error": status.error,

@@ -17,7 +17,7 @@ from hubserve.hub.package_space import package_space
 from hubserve.latency.compare import Comparison
 from hubserve.latency.profile_package import NOTHING, Details, profile_package
 from hubserve.latency.profile_report import ProfileReport
-from hubserve.latency.report_rows import host_rows, latency_rows, work_rows
+from hubserve.latency.report_rows import host_rows, latency_rows, real_time_rows, work_rows
 from hubserve.latency.tables.build import default_path
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.add_files import add_profile
@@ -52,21 +52,6 @@ class ProfileOptions:
     openvino: bool = False
     table: Path | None = None
     lengths: Mapping[str, int] = field(default_factory=dict)
-
-
-def named_lengths(given: Sequence[str]) -> dict[str, int]:
-    """Returns the lengths of axes that the option --length gives as texts "AXIS=NUMBER".
-
-    Raises:
-        ProfileError: A text is not NAME=NUMBER.
-    """
-    found = {}
-    for text in given:
-        axis, _, number = text.partition("=")
-        if not axis or not number.isdecimal():
-            raise ProfileError(f"--length {text!r}: give the name of an axis and its length, such as --length length=128")
-        found[axis] = int(number)
-    return found
 
 
 def measure_package(package: Package, options: ProfileOptions) -> ProfileReport:
@@ -150,6 +135,10 @@ def print_report(report: ProfileReport) -> None:
         rows = [(p.batch_size, p.threads, p.sessions, f"{p.p50_ms:.2f}", f"{p.images_per_second:.1f}") for p in points]
         title = f"Throughput of {report.sweep.format}: batch {report.sweep.knee_batch} reaches 95 % of the best"
         print_table(title, ("batch", "threads", "models side by side", "p50 ms", "images/s"), rows)
+    if report.real_time is not None:
+        columns, *rows_of_time = real_time_rows(report.real_time)
+        title = f"Seconds of compute for a second of {report.real_time.output}, {report.real_time.format}"
+        print_table(f"{title}, {report.real_time.threads} thread(s)", columns, rows_of_time)
     if report.choices:
         shares = [(c.label, c.value, f"{c.ms:.3f}", f"{c.share:.1%}") for c in report.choices[:MOST_ROWS]]
         print_table("Time that depends on each choice, in onnx", ("choice", "value", "ms", "share"), shares)
@@ -189,9 +178,14 @@ def _table(package: Package, options: ProfileOptions) -> LatencyTable | None:
         return table
     manifest = package.manifest
     try:
-        size = manifest.image_preprocess.input_size
-        space = package_space(package)
-        path = default_path(space, manifest.settings, input_size=size, threads=options.threads, batch_size=options.batch_size)
+        path = default_path(
+            package_space(package),
+            manifest.settings,
+            input_size=manifest.image_preprocess.input_size if manifest.classifies_images else None,
+            threads=options.threads,
+            batch_size=options.batch_size,
+            lengths=options.lengths,
+        )
         table = _fitting(package, options, path)
     except HubserveError:  # The user did not ask for a table, so one that is missing or does not fit is not reported.
         return None
@@ -204,9 +198,10 @@ def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTa
     table.check_fit(
         path,
         package_space(package),
-        input_size=manifest.image_preprocess.input_size,
+        input_size=manifest.image_preprocess.input_size if manifest.classifies_images else None,
         threads=options.threads,
         batch_size=options.batch_size,
+        lengths=options.lengths,
     )
     if options.batch_size != 1:
         raise ProfileError(f"a table is compared with single images, and batch_size = {options.batch_size}; leave --table out")

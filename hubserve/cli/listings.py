@@ -242,7 +242,7 @@ def card_page(name: str) -> dict[str, Any]:
         "published_size": card.published_size.model_dump(exclude_none=True) if card.published_size else None,
         "classes": card.classes,
         "inputs": described(space.inputs),
-        "lengths": dict(space.usual_lengths) or None,
+        "lengths": space.cost_lengths or None,
         "preprocess": card.preprocess.model_dump() if card.preprocess else None,
         "sources": [source.describe() for source in card.weights],
         "settings": card.settings,

@@ -63,7 +63,10 @@ def add_metadata(path: Path, classifier: Classifier) -> None:
 
 
 def stretched_images(preprocess: Preprocess) -> str | None:
-    """Returns what MediaPipe does otherwise with the images of a model; None if its answers are those of hubserve."""
+    """Returns what MediaPipe does otherwise with the images of a model; None if it sees the same part of them as hubserve.
+
+    In any case it resizes without antialiasing, as hubserve does not.
+    """
     return None if preprocess.fit == "squash" else STRETCHED.format(preprocess.fit)
 
 

@@ -76,16 +76,35 @@ class HubSpace(ModelSpace):
         """
         return tuple(torch.from_numpy(array) for array in example_arrays(self.inputs, lengths, batch=batch, seed=seed))
 
-    def cost_inputs(self, *, batch: int = 1) -> tuple[torch.Tensor, ...]:
+    @property
+    def cost_entries(self) -> tuple[InputEntry, ...]:
+        """The inputs with which the costs of networks are counted and their latency is measured; by default `inputs`.
+
+        A space whose networks compute a length from values overrides this property and adds inputs that determine the length:
+        the values of weights that are not trained say nothing about it, and the meta device has none.
+        """
+        return self.inputs
+
+    @property
+    def cost_lengths(self) -> dict[str, int]:
+        """The `usual_lengths`, or the nearest ones that `cost_entries` allow with the settings of this space."""
+        limits = {axis: limit for entry in self.cost_entries for axis, limit in entry.axes.items()}
+        found = {}
+        for axis, length in self.usual_lengths.items():
+            smallest, largest = limits.get(axis, (1, None))
+            found[axis] = max(smallest, length if largest is None else min(length, largest))
+        return found
+
+    def cost_inputs(self, lengths: Mapping[str, int] | None = None, *, batch: int = 1) -> tuple[torch.Tensor, ...]:
         """Returns the tensors with which a network is called to count its operations, on the meta device.
 
-        They have the `usual_lengths`. A space whose networks compute a length from values, which the meta device does not have,
-        overrides this method and returns further tensors that determine the length.
-
         Args:
+            lengths: Length of the axes of `cost_entries` that have names, except "batch"; those that are missing have the
+                `cost_lengths`. None is the same as {}.
             batch: Number of examples.
         """
-        return tuple(tensor.to("meta") for tensor in self.example_inputs(self.usual_lengths, batch=batch))
+        arrays = example_arrays(self.cost_entries, {**self.cost_lengths, **(lengths or {})}, batch=batch)
+        return tuple(torch.from_numpy(array).to("meta") for array in arrays)
 
     def _check_at_least(self, least: int, *settings: str) -> None:
         """Raises SpaceError if the value of one of the attributes named by `settings` is below `least`."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
 from torch import nn
 
 from hubserve.blocks.lightspeech import (
@@ -68,6 +67,7 @@ class LightSpeech(HubSpace):
         operations: Candidates for a layer: names in `OPERATIONS`, or "identity".
         mask_padding: Whether the output for a sequence is the same alone and in a padded batch. If not, as in the original
             code, the last frames change where padding follows; without padding there is no difference.
+        seconds_per_frame: Seconds from a frame of the spectrogram to the next one, above 0; by default 256 / 22,050.
         spk_embed_proj: Whether a network has the linear layer for speakers of the original code, which is unused there; its
             65,792 parameters are part of the published count.
 
@@ -97,6 +97,7 @@ class LightSpeech(HubSpace):
     f0_std: float = USUAL_PITCH[1]
     operations: tuple[str, ...] = OPERATIONS
     mask_padding: bool = True
+    seconds_per_frame: float = 256 / 22050
     spk_embed_proj: bool = True
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2102.04040"
@@ -116,8 +117,9 @@ class LightSpeech(HubSpace):
         for setting in ("dropout", "predictor_dropout"):
             if not 0.0 <= getattr(self, setting) < 1.0:
                 raise SpaceError(f"LightSpeech: {setting} = {getattr(self, setting)} is not in [0, 1)")
-        if self.f0_std <= 0:
-            raise SpaceError(f"LightSpeech: f0_std = {self.f0_std} must be above 0")
+        for setting in ("f0_std", "seconds_per_frame"):
+            if getattr(self, setting) <= 0:
+                raise SpaceError(f"LightSpeech: {setting} = {getattr(self, setting)} must be above 0")
         unknown = [name for name in self.operations if name not in (*OPERATIONS, IDENTITY)]
         if unknown:
             raise SpaceError(f"LightSpeech has no operation {unknown[0]!r}. {suggest(unknown[0], (*OPERATIONS, IDENTITY))}")
@@ -133,17 +135,23 @@ class LightSpeech(HubSpace):
     @property
     def outputs(self) -> tuple[OutputEntry, ...]:
         """The mel spectrogram, 0 behind the last frame of each sequence, and the number of frames of each phoneme."""
-        mel = OutputEntry(name="mel", dtype="float32", shape=("batch", "frames", self.mel_bins), meaning="other")
+        shape, time = ("batch", "frames", self.mel_bins), {"frames": self.seconds_per_frame}
+        mel = OutputEntry(name="mel", dtype="float32", shape=shape, meaning="other", seconds_per_step=time)
         return mel, OutputEntry(name="durations", dtype="int64", shape=("batch", "length"), meaning="other")
 
-    def cost_inputs(self, *, batch: int = 1) -> tuple[torch.Tensor, ...]:
-        """Returns phonemes, and the phoneme of each frame, which fixes the number of frames at 600.
-
-        Args:
-            batch: Number of examples.
-        """
-        frames = torch.empty((batch, self.usual_lengths["frames"]), dtype=torch.int64, device="meta")
-        return (*super().cost_inputs(batch=batch), frames)
+    @property
+    def cost_entries(self) -> tuple[InputEntry, ...]:
+        """The phonemes, and the phoneme of each frame, always the first one: it fixes the number of frames."""
+        mel2ph = InputEntry(
+            name="mel2ph",
+            dtype="int64",
+            shape=("batch", "frames"),
+            prepared_by="none",
+            lowest=1,
+            highest=1,
+            axes={"frames": (1, None)},
+        )
+        return (*self.inputs, mel2ph)
 
     def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
         """Returns encoder and decoder as chains of their operations, from which a drawing is made.

@@ -23,6 +23,9 @@ Rule = Callable[[Any, JobLimits, Job], str | None]
 MAX_SUMMARY = 2000
 """Largest number of characters of the summary of a job over HTTP."""
 
+MAX_LENGTH = 4096
+"""Largest length of an axis of inputs with which a job over HTTP may measure latency."""
+
 TABLE_BYTES = 100_000_000
 """Largest latency table, in bytes, that a job over HTTP may use."""
 
@@ -188,6 +191,15 @@ def _side(value: int, limits: JobLimits, job: Job) -> str | None:
     return at_most(value, limits.image_size)
 
 
+def _lengths(value: Mapping[str, int], limits: JobLimits, job: Job) -> str | None:
+    """Returns an error message if an axis is longer than `MAX_LENGTH`, or there are too many, else None."""
+    if limits.roots is None:
+        return None
+    return too_large(dict(value), 0) or next(
+        (f"{length} is more than {MAX_LENGTH}" for length in value.values() if length > MAX_LENGTH), None
+    )
+
+
 def _class_weights(value: str | Mapping[str, float], limits: JobLimits, job: Job) -> str | None:
     """Returns an error message if there are too many class weights or one is not allowed, else None."""
     return None if isinstance(value, str) or limits.roots is None else too_large(dict(value), 0)
@@ -219,6 +231,7 @@ _JOB: dict[str, Rule] = {
     "latency.batch_size": _batch_size,
     "latency.threads": _threads,
     "latency.table": _path,
+    "latency.lengths": _lengths,
     "seed": _free,
     "publish.name": _free,
     "publish.formats": _free,

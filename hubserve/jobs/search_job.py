@@ -19,7 +19,10 @@ ZeroCostName = Literal["naswot", "jacov", "synflow", "snip", "zen"]
 Score = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.@-]{0,59}$")]
 """Name of a score: one of `DIRECTIONS`, or one that an evaluator of the user's own gives."""
 
-DIRECTIONS = dict.fromkeys(get_args(Measure), "minimize") | dict.fromkeys(("val_acc", *get_args(ZeroCostName)), "maximize")
+TRAINED_SCORES = {"val_acc": "maximize", "val_loss": "minimize"}
+"""Scores of trained networks, one of which is the first objective: accuracy of classifiers, loss of other networks."""
+
+DIRECTIONS = dict.fromkeys(get_args(Measure), "minimize") | TRAINED_SCORES | dict.fromkeys(get_args(ZeroCostName), "maximize")
 """The scores that are known by name, and whether each is maximized or minimized."""
 
 
@@ -223,7 +226,8 @@ class SearchJob(Job):
             score is its accuracy on the validation part.
         objectives: Direction of each score to optimize, by the name of the score. A list of names stands for their usual
             directions, or for "maximize". By the first one the winner is chosen among the trials that meet the constraints. It
-            is val_acc, the score of the evaluator "ZeroCost", or with another `evaluator` any score that this gives.
+            is val_acc, or val_loss for networks that do not classify; the score of the evaluator "ZeroCost"; or with another
+            `evaluator` any score that this gives.
         constraints: Upper bound of each constrained measure, by the name of the measure.
         zero_cost_filter: Filter of archs before they are trained. If None, all archs that meet the constraints are trained.
         budget: When the search ends.
@@ -293,7 +297,8 @@ class SearchJob(Job):
             if usual not in (None, direction):
                 raise ValueError(f"{name}: {direction} is the wrong way; it is better to {usual} it")
         first, *others = objectives
-        if first in get_args(Measure) if is_own else first != _first_score(info.data):
+        trained = info.data.get("evaluator") is None and first in TRAINED_SCORES
+        if first in get_args(Measure) if is_own else not trained and first != _first_score(info.data):
             wanted = "a score of the evaluator" if is_own else _first_score(info.data)
             raise ValueError(f"{', '.join(objectives)}: {wanted} must come first; the best in the first one is published")
         unknown = [name for name in others if name in get_args(ZeroCostName) and not is_own]

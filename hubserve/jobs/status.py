@@ -273,8 +273,8 @@ class JobSummary(_Record):
         objectives: Scores that the search optimizes, the most important one first; empty for a fine-tuning.
         best: Best trial that meets the constraints; None until there is one.
         plots: Names of the plots in plots/, without ".svg".
-        test_acc: Accuracy of the trained network on the test images, in [0, 1]; None until it is measured, or if there are no
-            test images.
+        test_acc: Accuracy of the trained network on test images, in [0, 1]; None until it is measured, or without such images.
+        test_scores: Scores on the test part of a network that is no classifier, by name; empty until they are measured.
         notes: Sentences about what the job left out, such as a format that this version of Python does not support.
         published: Tag in the model store under which the network was published; None unless it was.
         error: Why the job did not end as asked, and how to resume it; None unless the state is "failed", "stopped" or
@@ -297,6 +297,7 @@ class JobSummary(_Record):
     best: Best | None = None
     plots: list[str] = []
     test_acc: float | None = None
+    test_scores: dict[str, float] = {}
     notes: list[str] = []
     published: str | None = None
     error: str | None = None

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from hubserve.atomic import staged_file
-from hubserve.errors import ExperimentError
+from hubserve.errors import ExperimentError, ProfileError
 from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.format_writers import WRITERS
 from hubserve.hub.hub_space import HubSpace
 from hubserve.latency.format_latency import FormatLatency, measure_formats
+from hubserve.latency.lengths import measured_signature, space_lengths
 from hubserve.latency.package_calls import Call, TensorCall
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.formats import FORMATS
@@ -24,7 +25,6 @@ from hubserve.package.onnx_runner import OnnxRunner
 from hubserve.package.onnx_tensor_runner import OnnxTensorRunner
 from hubserve.package.parity import random_batches
 from hubserve.package.runner import Runner
-from hubserve.package.signature import ModelSignature
 from hubserve.space import Arch, ModelSpace
 from hubserve.timing import Clock, TimingProtocol
 
@@ -48,22 +48,25 @@ class MeasuredLatency:
     >>> NasExperiment(space, evaluator, strategy, constraints=[limit], measures={"latency_ms": measure})
 
     Attributes:
-        input_size: Height and width of the images, in pixels. It is ignored for a space whose networks take other inputs, which
-            are measured with the `usual_lengths` of the space.
+        input_size: Height and width of the images, in pixels. None takes those of the space, and is for a space whose networks
+            take other inputs.
         batch_size: Number of images, or rows of inputs, in a call, at least 1.
         threads: Number of threads that a call may use, at least 1.
         seconds: Longest time in seconds to measure an arch, without its export and warm-up.
         percent: Percentile in (0, 100) that decides how many calls are needed. The 99th needs 662, among which a short burst of
             other work on the machine affects only a small share.
         clock: Clock that measures the calls.
+        lengths: Length of the axes that have names, except "batch", of a space whose networks take other inputs than images;
+            those that are missing have the `cost_lengths` of the space.
     """
 
-    input_size: int
+    input_size: int | None = None
     batch_size: int = 1
     threads: int = 1
     seconds: float = SEARCH_SECONDS
     percent: float = 99.0
     clock: Clock = field(default=time.perf_counter, repr=False)
+    lengths: Mapping[str, int] = field(default_factory=dict)
     _known: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __call__(self, space: ModelSpace, arch: Arch) -> dict[str, float]:
@@ -72,6 +75,7 @@ class MeasuredLatency:
         Raises:
             ArchError: The arch does not belong to the space.
             ExportError: The network cannot be exported.
+            ProfileError: A length is not allowed, or the size of the images is not known.
             ExperimentError: The network is so slow that there were too few calls for a bound of the median.
         """
         key = _arch_key(space, arch)
@@ -87,6 +91,7 @@ class MeasuredLatency:
         Raises:
             ArchError: The arch does not belong to the space.
             ExportError: The network cannot be exported.
+            ProfileError: A length is not allowed, or the size of the images is not known.
         """
         return self.measure_in_turns(space, {"onnx": arch})["onnx"]
 
@@ -104,7 +109,7 @@ class MeasuredLatency:
         Returns:
             Name -> latency, whose `format` is the name. Errors are those of `measure`.
         """
-        signature = _other_signature(space)
+        signature = measured_signature(space)
         with torch.random.fork_rng(devices=()), tempfile.TemporaryDirectory(prefix="hubserve.") as temporary:
             loaders = {}
             for name, arch in archs.items():
@@ -113,7 +118,7 @@ class MeasuredLatency:
                 if not path.is_file():
                     path.parent.mkdir(parents=True, exist_ok=True)
                     torch.manual_seed(0)
-                    example = torch.zeros(2, 3, self.input_size, self.input_size) if signature is None else None
+                    example = torch.zeros(2, *self._image_shape(space)) if signature is None else None
                     model = ExportableModel(space.freeze(arch), example, signature=signature)
                     with staged_file(path) as staged:
                         WRITERS["onnx"](model, staged)
@@ -131,17 +136,24 @@ class MeasuredLatency:
 
     def _time(self, loaders: Mapping[str, Callable[[], Call]], space: ModelSpace | None = None) -> dict[str, FormatLatency]:
         """Measures models of images, or of the inputs of `space`, in turns."""
-        signature = _other_signature(space)
-        batch: Any = None
-        if signature is None:
-            (batch,) = random_batches((3, self.input_size, self.input_size), sizes=(self.batch_size,))
-        elif isinstance(space, HubSpace):
-            batch = signature.batch(self.batch_size, {**signature.lengths_at(1.0), **space.usual_lengths})
+        signature = measured_signature(space)
+        batch: Any
+        if space is None or signature is None:
+            (batch,) = random_batches(self._image_shape(space), sizes=(self.batch_size,))
+        else:
+            batch = signature.batch(self.batch_size, space_lengths(space, self.lengths))
         protocol = TimingProtocol(percent=self.percent, max_seconds=self.seconds)
         found = measure_formats(
             loaders, batch, batch_size=self.batch_size, threads=self.threads, protocol=protocol, clock=self.clock
         )
         return {latency.format: latency for latency in found}
+
+    def _image_shape(self, space: ModelSpace | None) -> tuple[int, int, int]:
+        """Returns the shape of an image of `input_size`, or of that of the space. Raises ProfileError if neither is known."""
+        size = self.input_size or (space.input_size if isinstance(space, HubSpace) else None)
+        if size is None:
+            raise ProfileError("MeasuredLatency measures a model of images: give input_size, their height and width in pixels")
+        return 3, size, size
 
 
 @dataclass(frozen=True)
@@ -153,7 +165,8 @@ class PredictedLatency:
     >>> PredictedLatency(LatencyTable.load(path))  # A file that `hubserve latency-table build` wrote.
 
     Attributes:
-        table: Lookup table of the space, which also sets the image size, the batch size and the number of threads.
+        table: Lookup table of the space, which also sets the image size or the lengths, the batch size and the number of
+            threads.
     """
 
     table: LatencyTable
@@ -166,13 +179,6 @@ class PredictedLatency:
             ArchError: The arch does not belong to the space.
         """
         return {NAME: self.table.predict(space, arch)}
-
-
-def _other_signature(space: ModelSpace | None) -> ModelSignature | None:
-    """Returns the inputs and outputs of the networks of a space that take no images; None for others."""
-    if not isinstance(space, HubSpace) or space.takes_images:
-        return None
-    return ModelSignature(space.inputs, space.outputs)
 
 
 def _load(path: Path, threads: int, images: bool) -> Call:

@@ -3,7 +3,7 @@
 from markupsafe import Markup
 
 from hubserve.latency.profile_report import ProfileReport, Sweep
-from hubserve.latency.report_rows import Rows, host_rows, latency_rows, parity_rows, work_rows
+from hubserve.latency.report_rows import Rows, host_rows, latency_rows, parity_rows, real_time_rows, work_rows
 from hubserve.latency.svg_chart import TEMPLATES, bar_chart, line_chart
 
 MOST_ROWS = 15
@@ -19,6 +19,7 @@ def render_page(report: ProfileReport) -> str:
         report=report,
         latency=list(zip(("format", *formats), *latency_rows(report), strict=True)),
         throughput=[_latency_distribution(report), *(_sweeps(report.sweep) if report.sweep else [])],
+        real_time=real_time_rows(report.real_time) if report.real_time is not None else [],
         operators=_operators(report) if report.operators else [],
         work=work_rows(report.cost) if report.cost is not None else [],
         parity=parity_rows(report.parity) if report.parity else [],

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hubserve.errors import HubserveError, ProfileError
+from hubserve.errors import HubserveError
 from hubserve.export.eager_runner import EagerRunner
 from hubserve.export.eager_tensor_runner import EagerTensorRunner
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub.package_space import package_space
+from hubserve.latency.lengths import check_lengths
 from hubserve.package.package import Backend, Package
 from hubserve.package.parity import random_batches
 from hubserve.package.runner import Runner, TensorRunner
@@ -48,6 +49,11 @@ class PackageCalls:
 
     package: Package
     lengths: Mapping[str, int]
+
+    @property
+    def axes(self) -> dict[str, tuple[int, int | None]]:
+        """Smallest and largest allowed length of each axis in `lengths`; None means that any is allowed."""
+        return ModelSignature.of(self.package.manifest).axes
 
     def batch(self, rows: int) -> Any:
         """Returns a made-up batch: an array of images, or the inputs of a model of other inputs in their order."""
@@ -97,14 +103,10 @@ def usual_lengths(package: Package, given: Mapping[str, int] | None = None) -> d
         ProfileError: There is no axis of a given name, or its length is not allowed.
     """
     axes = ModelSignature.of(package.manifest).axes
-    for axis, length in (given or {}).items():
-        smallest, largest = axes.get(axis, (1, 0))
-        if axis not in axes or length < smallest or (largest is not None and length > largest):
-            known = ", ".join(f"{name} ({low} to {high or 'any'})" for name, (low, high) in axes.items()) or "none"
-            raise ProfileError(f"length {axis}={length}: {package.manifest.name} has the axes {known}")
+    check_lengths(axes, given or {}, package.manifest.name)
     found = ModelSignature.of(package.manifest).lengths_at(1.0)
     try:
-        usual = package_space(package).usual_lengths if axes else {}
+        usual = package_space(package).cost_lengths if axes else {}
     except HubserveError:  # The space of somebody else, which is not imported.
         usual = {}
     return {axis: {**found, **usual, **(given or {})}[axis] for axis in axes}

@@ -18,6 +18,7 @@ from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.package_space import package_space
 from hubserve.latency.choice_modules import labels_of_modules
 from hubserve.latency.format_latency import FormatLatency, measure_formats
+from hubserve.latency.lengths import space_lengths
 from hubserve.latency.memory import measure_memory
 from hubserve.latency.network_cost import cost_of
 from hubserve.latency.operator_times import by_choice, eager_operators, onnx_operators
@@ -32,6 +33,7 @@ from hubserve.latency.profile_report import (
     Rules,
     Sweep,
 )
+from hubserve.latency.real_time import measure_real_time
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.throughput import BATCHES, sweep
 from hubserve.package.formats import FORMATS
@@ -115,6 +117,7 @@ def profile_package(
     with _torch_threads(threads):
         formats = measure_formats(loaders, batch, batch_size=batch_size, threads=threads, protocol=protocol)
         operators, choices = _where(calls, batch, threads, rebuild) if details.operators else ({}, ())
+        real_time = measure_real_time(calls, SERVED if SERVED in loaders else next(iter(loaders)), threads=threads)
     swept = _sweep(calls, loaders, details, host.cores) if details.sweep_seconds > 0 else None
     return ProfileReport(
         model=manifest.name,
@@ -133,6 +136,7 @@ def profile_package(
         parity=(*package.parity, *_parity_of_openvino(package, loaders, rebuild)),
         memory=_memory(calls, loaders, batch_size, threads) if details.memory else (),
         sweep=swept,
+        real_time=real_time,
         operators=operators,
         choices=choices,
         cost=_cost(calls, formats, batch_size, details.table),
@@ -290,9 +294,10 @@ def _cost(
         if manifest.classifies_images:
             size = manifest.image_preprocess.input_size
             return cost_of(space, manifest.arch, (1, 3, size, size), measured_ms=median, table=table)
-        # Costs are those of the usual lengths, with which a measurement of other lengths is not compared.
-        same = {axis: space.usual_lengths.get(axis, length) for axis, length in calls.lengths.items()} == calls.lengths
-        return cost_of(space, manifest.arch, space.cost_inputs(), measured_ms=median if same else None, table=table)
+        # A length that the network computes from values was not that of the costs when it was measured.
+        same = space_lengths(space, calls.lengths) == calls.lengths
+        inputs = space.cost_inputs(calls.lengths)
+        return cost_of(space, manifest.arch, inputs, measured_ms=median if same else None, table=table)
     except ProfileError:
         raise
     except HubserveError:

@@ -112,6 +112,40 @@ class Sweep(_Record):
     knee_batch: int
 
 
+class RealTimePoint(_Record):
+    """Real-time factor of calls with one row, of one length.
+
+    Attributes:
+        lengths: Length of each named axis of the inputs besides "batch".
+        output_seconds: Duration of the output of this call.
+        p50_ms: Median time of a call, in milliseconds.
+        factor: Seconds of compute for a second of output; below 1 is faster than real time. None if the output has no duration.
+    """
+
+    lengths: dict[str, int]
+    output_seconds: float
+    p50_ms: float
+    factor: float | None
+
+
+class RealTime(_Record):
+    """Real-time factors of a model, one of whose outputs has an axis along which time passes, such as the frames of sound.
+
+    Attributes:
+        format: Format that was measured.
+        threads: Number of threads that a call may use.
+        output: Name of that output.
+        axis: Name of that axis.
+        points: Factor at each length of the inputs, the shortest first.
+    """
+
+    format: str
+    threads: int
+    output: str
+    axis: str
+    points: tuple[RealTimePoint, ...]
+
+
 class OperatorShare(_Record):
     """Time of one operation of a network, or, in eager PyTorch, of all operators of one kind.
 
@@ -193,6 +227,7 @@ class ProfileReport(_Record):
         parity: Result of the comparison of each exported format with eager PyTorch.
         memory: Memory of each format; empty if it was not measured.
         sweep: Throughput with several batch sizes, threads and parallel models; None if it was not measured.
+        real_time: Real-time factors against the length of the inputs; None if the outputs have no axis along which time passes.
         operators: Times of operations, the slowest first, by the name of the format; empty if they were not measured.
         choices: Time of each choice of the arch in the format "onnx"; empty if it was not measured.
         cost: Cost of a call; None if the space of the package is not one of the hub.
@@ -215,6 +250,7 @@ class ProfileReport(_Record):
     parity: tuple[TensorParityReport | ParityReport, ...] = ()
     memory: tuple[Memory, ...] = ()
     sweep: Sweep | None = None
+    real_time: RealTime | None = None
     operators: dict[str, tuple[OperatorShare, ...]] = {}
     choices: tuple[ChoiceShare, ...] = ()
     cost: NetworkCost | None = None

@@ -1,7 +1,7 @@
 """Formats a profile as rows of text, from which the command line and the HTML report make tables."""
 
 from hubserve.host import Host
-from hubserve.latency.profile_report import NetworkCost, ProfileReport
+from hubserve.latency.profile_report import NetworkCost, ProfileReport, RealTime, RealTimePoint
 from hubserve.package.parity import ParityReport
 from hubserve.timing import Percentile
 
@@ -61,6 +61,18 @@ def work_rows(cost: NetworkCost) -> Rows:
         error = "" if cost.prediction_error is None else f" ({cost.prediction_error:+.1%})"
         rows.append(("predicted by the lookup table, ms", f"{cost.predicted_ms:.2f}{error}"))
     return rows
+
+
+def real_time_rows(found: RealTime) -> Rows:
+    """Returns real-time factors: a row of column names, then one row for each length of the inputs."""
+    axes = tuple(found.points[0].lengths)
+    columns = (*axes, f"seconds of {found.output}", "p50 ms", "real-time factor")
+    return [columns, *(_real_time_row(point) for point in found.points)]
+
+
+def _real_time_row(point: RealTimePoint) -> tuple[str, ...]:
+    factor = "n/a" if point.factor is None else f"{point.factor:.4f}"
+    return (*map(str, point.lengths.values()), f"{point.output_seconds:.2f}", _ms(point.p50_ms), factor)
 
 
 def parity_rows(reports: tuple[ParityReport, ...]) -> Rows:

@@ -119,9 +119,24 @@ class OutputEntry(TensorEntry):
     Attributes, besides those of TensorEntry:
         meaning: What the tensor holds: "logits" of the classes, "features" (the input of the layer that computes the logits;
             only the formats in ONNX have it), or "other".
+        seconds_per_step: For each axis along which time passes, as along the frames of sound, the seconds from one element to
+            the next, above 0. It is left out of the file if it is empty.
     """
 
     meaning: Literal["logits", "features", "other"] = "logits"
+    seconds_per_step: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+
+    @model_validator(mode="after")
+    def _has_the_axes(self) -> OutputEntry:
+        unknown = [axis for axis in self.seconds_per_step if axis not in self.shape]
+        if unknown:
+            raise ValueError(f"{self.name}: seconds_per_step: {unknown[0]!r} is no axis of {self.shape}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_time(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if name != "seconds_per_step" or value}
 
 
 class TestFigures(_Record):
@@ -263,8 +278,9 @@ class Manifest(_Record):
         """
         if self.preprocess is None or not self.classifies_images:
             inputs = ", ".join(f"{entry.name} ({entry.dtype}: {' x '.join(map(str, entry.shape))})" for entry in self.inputs)
+            texts = "It classifies texts: `hubserve predict --text`. " if self.classifies_texts else ""
             raise OtherInputsError(
-                f"{self.name} is no image classifier: it takes {inputs}. It is served by tensors, over HTTP at POST "
+                f"{self.name} is no image classifier: it takes {inputs}. {texts}It is served by tensors, over HTTP at POST "
                 "/v2/models/NAME/infer and over gRPC; in Python, Package.tensor_runner runs it"
             )
         return self.preprocess

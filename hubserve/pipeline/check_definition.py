@@ -198,7 +198,7 @@ def _check_front(job: SearchJob, searchers: Searchers) -> None:
         raise JobError(f"{key}: {job.strategy.name} ends in one arch; leave it out, or choose a strategy with trials")
     if len(job.objectives) == 1 and not job.constraints:
         raise JobError(
-            f"{key}: a front has val_acc and a cost, and this search measures none; give objectives: [val_acc, latency_ms], or "
+            f"{key}: a front has a score and a cost, and this search measures none; give objectives: [val_acc, latency_ms], or "
             "a constraint on latency_ms, macs or params"
         )
     longest = f"{job.store_name}-front-{job.publish.front - 1}"

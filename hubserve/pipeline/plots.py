@@ -23,7 +23,13 @@ GREY, LINE = "#9aa4b0", "#0072b2"
 MOST_LABELS = 24
 """Largest number of panels in one plot; of a space with more choices, those that changed most are shown."""
 
-AXIS_NAMES = {"val_acc": "validation accuracy", "latency_ms": "latency (ms)", "params": "parameters", "macs": "MACs"}
+AXIS_NAMES = {
+    "val_acc": "validation accuracy",
+    "val_loss": "validation loss",
+    "latency_ms": "latency (ms)",
+    "params": "parameters",
+    "macs": "MACs",
+}
 
 
 def plot_names(status: JobStatus) -> list[str]:

@@ -27,6 +27,8 @@ def resolve_job(job: Job, *, where: Path, limits: JobLimits = UNLIMITED, reading
     """
     # The modules of a user's own jobs are imported from the folder in which the job was submitted. For a definition over HTTP
     # that is a folder of data, from which nothing is imported.
+    if job.latency.lengths and not isinstance(job, SearchJob):
+        raise JobError("latency.lengths: the networks of this job take images, whose size is that of the data; leave it out")
     with importing_from(where if limits.roots is None else None):
         if isinstance(job, ShrinkJob):
             return resolve_shrinking(job, where=where, limits=limits, reading=reading)

@@ -14,6 +14,7 @@ from hubserve.evaluator import ZeroCost
 from hubserve.hub import HubSpace
 from hubserve.jobs import TABLE_BYTES, UNLIMITED, JobLimits, SearchJob
 from hubserve.latency.arch_latency import NAME
+from hubserve.latency.lengths import space_lengths
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
 from hubserve.pipeline.check_definition import check_search, make_space
@@ -102,19 +103,21 @@ def _load_table(job: SearchJob, space: HubSpace, task: SearchTask, where: Path, 
     """Loads the latency table that the job names; returns None if it names none.
 
     Raises:
-        JobError: The table cannot be read, does not match the job, or was built on this machine and shows that no network
-            meets the latency constraint. A table of another machine is not used for this last check.
+        JobError: A length is not allowed; or the table cannot be read, does not match the job, or was built on this machine and
+            shows that no network meets the latency constraint. A table of another machine is not used for this last check.
     """
     entry, limit = job.latency, job.limits.get(NAME)
+    try:
+        space_lengths(space, entry.lengths)
+    except ProfileError as error:
+        raise JobError(f"latency.lengths: {error}") from error
     if entry.table is None:
         return None
-    if task.preprocess is None:
-        raise JobError(f"latency.table: tables are of networks for images; leave it out, and {job.space.name} is measured")
-    size = task.preprocess.input_size
+    size = None if task.preprocess is None else task.preprocess.input_size
     path = limits.reachable_file("latency.table", where / entry.table.expanduser(), max_bytes=TABLE_BYTES)
     try:
         table = LatencyTable.load(path)
-        table.check_fit(path, space, input_size=size, batch_size=entry.batch_size, threads=entry.threads)
+        table.check_fit(path, space, input_size=size, batch_size=entry.batch_size, threads=entry.threads, lengths=entry.lengths)
         found = None if limit is None else feasibility(table, space, max_ms=limit)
     except ProfileError as error:
         raise JobError(f"latency.table: {error}") from error

@@ -56,4 +56,4 @@ class ResolvedJob(abc.ABC):
     def latency(self, seconds: float = SEARCH_SECONDS) -> MeasuredLatency:
         """Returns a latency measure with the batch size and threads of the job, and at most `seconds` for each network."""
         entry = self.job.latency
-        return MeasuredLatency(self.input_size, entry.batch_size, entry.threads, seconds)
+        return MeasuredLatency(self.input_size, entry.batch_size, entry.threads, seconds, lengths=entry.lengths)

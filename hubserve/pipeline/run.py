@@ -106,7 +106,7 @@ def _search_phases(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> 
     status.write(best=Best(number=winner.number, values=winner.scores, arch=winner.arch))
     status.draw_plots()
     tested, package = finish_network(resolved, winner, run, status)
-    status.write(test_acc=tested.test_acc, accuracy=tested.accuracy)
+    status.write(test_acc=tested.test_acc, test_scores=dict(tested.scores), accuracy=tested.accuracy)
     package = profile(resolved, package, [], status)
     networks = networks_to_compare(resolved, winner, run, status)
     packages = compare_networks(networks, (winner, tested, package), resolved, run, status)

@@ -71,7 +71,7 @@ def _provenance(
         **({} if job.pruner is None else {"pruner": job.pruner.model_dump()}),
         "seed": job.seed,
         "data": job.data.model_dump(mode="json", exclude_none=True),
-        **({"data_found": resolved.scan.outline()} if resolved.scan else {}),
+        **({"data_found": found_data} if (found_data := resolved.task.found()) else {}),
         **({"own_code": used} if (used := own_code(resolved)) else {}),
         **({"warm_start": list(job.warm_start)} if job.warm_start else {}),
         "scores": dict(winner.scores),

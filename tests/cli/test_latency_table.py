@@ -56,7 +56,25 @@ def test_no_such_space(hubserve):
     assert "Did you mean ENAS" in hubserve("latency-table", "build", "--space", "ENASS").refused("SpaceError")
 
 
-def test_a_space_of_other_inputs_is_refused(hubserve):
-    message = hubserve("latency-table", "show", "--space", "tests.other_inputs:Tagger").refused("ProfileError")
-    assert "the networks of tests.other_inputs:Tagger take ids (int64: batch x length), mask" in message
-    assert "MeasuredLatency" in message
+def test_a_space_of_other_inputs(hubserve, tmp_path, monkeypatch):
+    """A table at stated lengths, without whole networks; what is about images is refused."""
+    monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "hubserve"))
+    space = ("--space", "tests.other_inputs:Tagger", "--length", "length=8")
+    few = ("--archs", "4", "--fit-nets", "0", "--check-nets", "0")
+    built = hubserve("latency-table", "build", *space, *few, "--json").json()
+    assert built["file"].endswith("-Tagger-length8-1t.json")
+    assert built["input"] == "1, length 8"
+    (tmp_path / "arch.json").write_text(json.dumps({"layer0": "attention", "layer1": "mixing"}))
+    arch = ("--arch", tmp_path / "arch.json", "--json")
+    assert hubserve("latency-table", "predict", *space, *arch).json()["latency_ms"] > 0
+    assert hubserve("latency-table", "feasible", *space, "--max-ms", "1000", "--archs", "4", "--json").json()["share"] == 1
+    longer = (*space[:2], "--length", "length=16", "--table", built["file"])
+    message = hubserve("latency-table", "predict", *longer, *arch).refused("ProfileError")
+    assert "is a table for lengths = {'length': 8}, and {'length': 16} was asked for" in message
+    message = hubserve("latency-table", "show", *space[:2], "--input-size", "32").refused("ProfileError")
+    assert "--input-size is the size of images" in message
+    assert "take ids (int64: batch x length), mask (int64: batch x length): give --length AXIS=NUMBER" in message
+    message = hubserve("latency-table", "show", *space[:2], "--length", "length=65").refused("ProfileError")
+    assert "Tagger has the axes length (1 to 64)" in message
+    message = hubserve("latency-table", "show", "--space", "NasBench201", "--length", "length=8").refused("ProfileError")
+    assert "NasBench201 has the axes none" in message

@@ -87,7 +87,7 @@ def test_nobody_publishes_without_onnx():
         ({"retrain": {"epochs": 0}}, "retrain.epochs = 0: input should be"),
         (
             {"objectives": ["acc"]},
-            "objectives: 'acc' is not one of params, macs, latency_ms, val_acc, naswot, jacov, synflow, snip, zen. "
+            "objectives: 'acc' is not one of params, macs, latency_ms, val_acc, val_loss, naswot, jacov, synflow, snip, zen. "
             "Did you mean val_acc",
         ),
         ({"objectives": ["val_acc", "naswot"]}, "naswot: a zero-cost score is the first objective of the evaluator ZeroCost"),

@@ -106,6 +106,7 @@ def job(**changes: object) -> Job:
         ("retrain.devices", {"retrain": {"devices": 5}}),
         ("latency.batch_size", {"latency": {"batch_size": 600}}),
         ("latency.threads", {"latency": {"threads": 5}}),
+        ("latency.lengths", {"latency": {"lengths": {"length": 4097}}}),
         ("budget.trials", {"budget": {"trials": 101}}),
         ("zero_cost_filter.archs", {"zero_cost_filter": {"archs": 101}}),
         ("zero_cost_filter.images", {"zero_cost_filter": {"images": 513}}),

@@ -8,11 +8,13 @@ import signal
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
 from hubserve import jobs, store
 from hubserve.errors import JobError
+from hubserve.evaluator import Objective
 from hubserve.hub import NasBench201
 from hubserve.jobs import JobStatus, ObjectiveInfo
 from hubserve.latency.profile_report import ProfileReport
@@ -230,3 +232,19 @@ def test_a_member_that_misses_the_limit_when_it_is_measured_again_is_left_out(ho
     # It is saved: later measurements change nothing.
     slow.append(third.arch)
     assert choose_front.choose_front(resolved, best, COST, run) == [chosen]
+
+
+def test_the_front_of_a_loss_has_smaller_losses_at_higher_costs():
+    figures = {0: (10.0, 0.5), 1: (20.0, 0.4), 2: (30.0, 0.3), 3: (25.0, 0.6), 4: (40.0, 0.2)}
+    trials = [
+        SimpleNamespace(number=n, arch={"op": n}, scores={"params": cost, "val_loss": loss}, folder=None)
+        for n, (cost, loss) in figures.items()
+    ]
+    resolved = SimpleNamespace(
+        job=SimpleNamespace(publish=SimpleNamespace(front=4), limits={}, retrain=SimpleNamespace(start="new")),
+        objectives=(Objective("val_loss", "minimize"),),
+        searchers=SimpleNamespace(shares_weights=False),
+    )
+    experiment = SimpleNamespace(export_data=lambda: trials)
+    winner = winner_of(resolved, trials[2], {})  # Trial 4 has a better score, and missed the limit.
+    assert [member.number for member in choose_front._choose(experiment, resolved, winner, COST)] == [0, 1]

@@ -17,8 +17,12 @@ app = CommandGroup(
 Space = Annotated[str, typer.Option(help=SPACE_HELP)]
 Settings = Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")]
 InputSize = Annotated[int | None, typer.Option(min=1, help="Side of the images, in pixels; the space's own unless given.")]
+Length = Annotated[
+    list[str] | None,
+    typer.Option(help="AXIS=NUMBER: length of an axis of other inputs, such as length=128; the usual one unless given."),
+]
 Threads = Annotated[int, typer.Option(min=1, help="Threads that a call may use.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images of a call.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images, or rows of other inputs, of a call.")]
 Table = Annotated[Path | None, typer.Option(help="File of the table; one a space under HUBSERVE_HOME unless given.")]
 
 
@@ -27,6 +31,7 @@ def build(
     space: Space,
     settings: Settings = None,
     input_size: InputSize = None,
+    length: Length = None,
     threads: Threads = 1,
     batch_size: BatchSize = 1,
     table: Table = None,
@@ -41,11 +46,15 @@ def build(
     A table of another machine or of other settings is refused, not replaced.
 
     hubserve latency-table build --space ProxylessNAS
+
+    hubserve latency-table build --space NASBERT --length length=32
     """
     from hubserve.cli.lookup_tables import Subject, moving_bar, table_facts
     from hubserve.latency.tables.build import BuildPlan, build_table
 
-    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(
+        space, settings, input_size=input_size, length=length, threads=threads, batch_size=batch_size, table=table
+    )
     plan = BuildPlan(archs=archs, fit_nets=fit_nets, check_nets=check_nets, seed=seed)
     check_folder_writable(subject.path.parent)
     subject.path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +67,7 @@ def build(
             input_size=subject.input_size,
             threads=threads,
             batch_size=batch_size,
+            lengths=subject.lengths,
             plan=plan,
             progress=progress,
         )
@@ -70,6 +80,7 @@ def show(
     space: Space,
     settings: Settings = None,
     input_size: InputSize = None,
+    length: Length = None,
     threads: Threads = 1,
     batch_size: BatchSize = 1,
     table: Table = None,
@@ -79,7 +90,9 @@ def show(
     """Show a lookup table: its machine, the error of its predictions, and the slowest operations."""
     from hubserve.cli.lookup_tables import Subject, table_facts
 
-    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(
+        space, settings, input_size=input_size, length=length, threads=threads, batch_size=batch_size, table=table
+    )
     found = subject.load()
     if as_json:
         return print_json(
@@ -100,6 +113,7 @@ def predict(
     arch: Annotated[Path, typer.Option(help="JSON file: label -> value.")],
     settings: Settings = None,
     input_size: InputSize = None,
+    length: Length = None,
     threads: Threads = 1,
     batch_size: BatchSize = 1,
     table: Table = None,
@@ -109,7 +123,9 @@ def predict(
     from hubserve.cli.lookup_tables import Subject
     from hubserve.cli.model_options import read_json
 
-    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(
+        space, settings, input_size=input_size, length=length, threads=threads, batch_size=batch_size, table=table
+    )
     found = subject.load().explain(subject.space, read_json(arch))
     if as_json:
         return print_json({"latency_ms": found.ms, "operations": found.operations, "measured": found.measured})
@@ -122,6 +138,7 @@ def check(
     space: Space,
     settings: Settings = None,
     input_size: InputSize = None,
+    length: Length = None,
     threads: Threads = 1,
     batch_size: BatchSize = 1,
     table: Table = None,
@@ -133,7 +150,9 @@ def check(
     from hubserve.cli.lookup_tables import Subject, error_facts, moving_bar
     from hubserve.latency.tables.build import check_table
 
-    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(
+        space, settings, input_size=input_size, length=length, threads=threads, batch_size=batch_size, table=table
+    )
     with moving_bar() as progress:
         error, pairs = check_table(subject.load(), subject.space, nets=nets, seed=seed, progress=progress)
     if as_json:
@@ -147,6 +166,7 @@ def feasible(
     max_ms: Annotated[float, typer.Option(min=0, help="Limit on the latency of a call, in ms.")],
     settings: Settings = None,
     input_size: InputSize = None,
+    length: Length = None,
     threads: Threads = 1,
     batch_size: BatchSize = 1,
     table: Table = None,
@@ -164,7 +184,9 @@ def feasible(
     from hubserve.cli.output import progress_bar
     from hubserve.latency.tables.limit_check import feasibility
 
-    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(
+        space, settings, input_size=input_size, length=length, threads=threads, batch_size=batch_size, table=table
+    )
     with progress_bar("archs", archs) as advance:
         found = feasibility(subject.load(), subject.space, max_ms=max_ms, archs=archs, seed=seed, progress=advance)
     if as_json:

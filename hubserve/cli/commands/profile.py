@@ -65,7 +65,8 @@ def measure(
     """
     from hubserve.atomic import staged_result
     from hubserve.cli.all_formats import check_without_effect, profile_formats
-    from hubserve.cli.latency_reports import ProfileOptions, measure_package, named_lengths, own_folder, print_report
+    from hubserve.cli.latency_reports import ProfileOptions, measure_package, own_folder, print_report
+    from hubserve.cli.lookup_tables import named_lengths
     from hubserve.cli.resolve_model import open_package
     from hubserve.errors import ProfileError
     from hubserve.latency.format_table import FormatTable

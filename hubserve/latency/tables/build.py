@@ -17,6 +17,7 @@ from hubserve.home import home
 from hubserve.host import describe_host
 from hubserve.hub.registry import space_name
 from hubserve.latency.arch_latency import MeasuredLatency
+from hubserve.latency.lengths import space_lengths
 from hubserve.latency.tables.latency_table import LatencyTable, same_arch
 from hubserve.latency.tables.operation_onnx import time_operation
 from hubserve.latency.tables.records import NetworkTime, OperationTime, TableError
@@ -52,20 +53,32 @@ class BuildPlan:
 
 
 def default_path(
-    space: ModelSpace, settings: Mapping[str, Any], *, input_size: int, threads: int = 1, batch_size: int = 1
+    space: ModelSpace,
+    settings: Mapping[str, Any],
+    *,
+    input_size: int | None,
+    threads: int = 1,
+    batch_size: int = 1,
+    lengths: Mapping[str, int] | None = None,
 ) -> Path:
     """Returns the default path of a table, in the folder latency/ of `home()`; its name depends on all arguments.
 
     Args:
         space: Model space with its settings.
         settings: Settings of the space, by name.
-        input_size: Height and width of the images, in pixels.
+        input_size: Height and width of the images, in pixels; None for a space whose networks take other inputs.
         threads: Number of threads that a call may use.
-        batch_size: Number of images in a call.
+        batch_size: Number of images, or rows of inputs, in a call.
+        lengths: Lengths of named axes of other inputs than images; None gives none, and the usual ones are taken.
+
+    Raises:
+        ProfileError: A length is not allowed.
     """
     digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True, default=str).encode()).hexdigest()[:8]
     settled = f"-{digest}" if settings else ""
-    calls = f"{input_size}px-{threads}t" + (f"-{batch_size}b" if batch_size > 1 else "")
+    named_axes = [f"{axis}{length}" for axis, length in space_lengths(space, lengths).items()]
+    sizes = [*([] if input_size is None else [f"{input_size}px"]), *named_axes]
+    calls = "-".join([*sizes, f"{threads}t", *([f"{batch_size}b"] if batch_size > 1 else [])])
     named = space_name(space).replace(":", "-")
     return home() / "latency" / f"{named}{settled}-{calls}.json"
 
@@ -75,9 +88,10 @@ def build_table(
     settings: Mapping[str, Any],
     path: Path,
     *,
-    input_size: int,
+    input_size: int | None,
     threads: int = 1,
     batch_size: int = 1,
+    lengths: Mapping[str, int] | None = None,
     plan: BuildPlan | None = None,
     progress: Progress = lambda what, done, total: None,
     draw: Callable[[Random], Arch] | None = None,
@@ -92,9 +106,10 @@ def build_table(
         space: Model space with its settings.
         settings: Settings of the space by name, for the record.
         path: File of the table, which is saved every few seconds.
-        input_size: Height and width of the images, in pixels.
+        input_size: Height and width of the images, in pixels; None for a space whose networks take other inputs.
         threads: Number of threads that a call may use.
-        batch_size: Number of images in a call.
+        batch_size: Number of images, or rows of inputs, in a call.
+        lengths: Lengths of named axes of other inputs than images; those that are missing are the usual ones of the space.
         plan: How much is measured; None takes the defaults of `BuildPlan`.
         progress: Function that is called after each measurement.
         draw: Draws the archs whose operations are measured, and the whole networks; None draws from all of `space`.
@@ -103,12 +118,22 @@ def build_table(
             `time_network`.
 
     Raises:
-        ProfileError: `path` holds a table of another space, settings, image size, batch size or number of threads, or of
-            another machine or ONNX Runtime; or an operation cannot be measured.
+        ProfileError: `path` holds a table of another space, settings, image size, lengths, batch size or number of threads, or
+            of another machine or ONNX Runtime; a length is not allowed; or an operation cannot be measured.
         ExportError: A network cannot be exported.
     """
     plan = plan or BuildPlan()
-    table = _start(space, settings, path, input_size, threads, batch_size)
+    lengths = space_lengths(space, lengths)
+    fresh = LatencyTable(
+        space=space_name(space),
+        settings=dict(settings),
+        input_size=input_size,
+        lengths=lengths,
+        threads=threads,
+        batch_size=batch_size,
+        host=describe_host(),
+    )
+    table = _continued(path, space, fresh) if path.exists() else fresh
     draw = draw or space.random
     operations = _operations(table, space, plan, draw, progress)
     measure = measure or (lambda operation: time_operation(operation, threads=threads, calls=plan.calls))
@@ -168,7 +193,7 @@ def time_network(space: ModelSpace, arch: Mapping[str, Any], table: LatencyTable
     Args:
         space: Model space with its settings.
         arch: Chosen value of each choice, by label.
-        table: Lookup table that sets the image size, the batch size and the number of threads.
+        table: Lookup table that sets the image size or the lengths, the batch size and the number of threads.
         max_seconds: Longest time in seconds to measure the network.
 
     Raises:
@@ -176,26 +201,24 @@ def time_network(space: ModelSpace, arch: Mapping[str, Any], table: LatencyTable
         ExportError: The network cannot be exported.
     """
     clock = time.thread_time if table.threads == 1 else time.perf_counter
-    latency = MeasuredLatency(table.input_size, table.batch_size, table.threads, max_seconds, percent=90.0, clock=clock)
+    latency = MeasuredLatency(
+        table.input_size, table.batch_size, table.threads, max_seconds, percent=90.0, clock=clock, lengths=table.lengths
+    )
     ordered = sorted(latency.measure(space, arch).samples_ms)
     return ordered[len(ordered) // 2], len(ordered)
 
 
-def _start(
-    space: ModelSpace, settings: Mapping[str, Any], path: Path, input_size: int, threads: int, batch_size: int
-) -> LatencyTable:
-    fresh = LatencyTable(
-        space=space_name(space),
-        settings=dict(settings),
-        input_size=input_size,
-        threads=threads,
-        batch_size=batch_size,
-        host=describe_host(),
-    )
-    if not path.exists():
-        return fresh
+def _continued(path: Path, space: ModelSpace, fresh: LatencyTable) -> LatencyTable:
+    """Returns the table at `path`, whose build goes on. Raises ProfileError if it is for other calls than `fresh`."""
     found = LatencyTable.load(path)
-    found.check_fit(path, space, input_size=input_size, threads=threads, batch_size=batch_size)
+    found.check_fit(
+        path,
+        space,
+        input_size=fresh.input_size,
+        threads=fresh.threads,
+        batch_size=fresh.batch_size,
+        lengths=fresh.lengths,
+    )
     difference = found.difference_to_host(fresh.host)
     if difference is not None:
         raise ProfileError(

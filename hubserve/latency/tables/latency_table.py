@@ -14,13 +14,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from hubserve.atomic import write_atomic
 from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.host import Host, describe_host
+from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.registry import space_name
+from hubserve.latency.lengths import space_lengths
 from hubserve.latency.tables.interpolation import OperationEstimator, fit_costs
 from hubserve.latency.tables.records import Calibration, LatencyPrediction, NetworkTime, OperationTime, TableError
 from hubserve.operations import Operation, arch_operations
@@ -29,14 +40,16 @@ from hubserve.validation_sentence import first_mistake
 
 
 class LatencyTable(BaseModel):
-    """Lookup table of one space, for one image size, batch size and number of threads on one machine.
+    """Lookup table of one space, for one image size or other lengths, batch size and number of threads on one machine.
 
     Attributes:
         format_version: Version of this record.
         space: Name of the space, as `hubserve.hub.registry.space_name` returns it.
         settings: Settings of the space, by name.
-        input_size: Height and width of the images, in pixels.
-        batch_size: Number of images in a call.
+        input_size: Height and width of the images, in pixels; None if the networks of the space take other inputs.
+        lengths: Length of each named axis, besides "batch", of other inputs than images; see
+            `hubserve.latency.lengths.space_lengths`. It is empty, and left out of the file, for images.
+        batch_size: Number of images, or rows of inputs, in a call.
         threads: Number of threads that a call may use.
         runtime: Name of the runtime; always "onnx", which is ONNX Runtime.
         host: Machine on which the table was measured.
@@ -51,7 +64,8 @@ class LatencyTable(BaseModel):
     format_version: Literal[1] = 1
     space: str
     settings: dict[str, Any]
-    input_size: int
+    input_size: int | None
+    lengths: dict[str, int] = {}
     batch_size: int = 1
     threads: int = 1
     runtime: str = "onnx"
@@ -77,20 +91,42 @@ class LatencyTable(BaseModel):
         except ValidationError as error:
             raise ProfileError(f"{path} is not a latency table that this version reads: {first_mistake(error)}") from error
 
-    def check_fit(self, path: Path, space: ModelSpace, *, input_size: int, threads: int, batch_size: int) -> None:
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out `lengths` where there are none, so that earlier versions read the tables of images."""
+        written: dict[str, Any] = write(self)
+        return written if self.lengths else {name: value for name, value in written.items() if name != "lengths"}
+
+    def check_fit(
+        self,
+        path: Path,
+        space: ModelSpace,
+        *,
+        input_size: int | None,
+        threads: int,
+        batch_size: int,
+        lengths: Mapping[str, int] | None = None,
+    ) -> None:
         """Checks that the table is of the given space and settings, and for calls of the given size.
 
         Args:
             path: File of the table, for the message.
             space: Model space with its settings.
-            input_size: Height and width of the images, in pixels.
+            input_size: Height and width of the images, in pixels; None for a space whose networks take other inputs.
             threads: Number of threads that a call may use.
-            batch_size: Number of images in a call.
+            batch_size: Number of images, or rows of inputs, in a call.
+            lengths: Lengths of named axes of other inputs than images, as for `space_lengths`; None gives none.
 
         Raises:
-            ProfileError: One of them differs; the message says which.
+            ProfileError: One of them differs, and the message says which; or a length is not allowed.
         """
-        wanted = {"space": space_name(space), "input_size": input_size, "threads": threads, "batch_size": batch_size}
+        wanted: dict[str, Any] = {
+            "space": space_name(space),
+            "input_size": input_size,
+            "lengths": space_lengths(space, lengths),
+            "threads": threads,
+            "batch_size": batch_size,
+        }
         for name, value in wanted.items():
             if getattr(self, name) != value:
                 raise ProfileError(
@@ -144,7 +180,16 @@ class LatencyTable(BaseModel):
         return self._known[key]
 
     def operations_of(self, space: ModelSpace, arch: Mapping[str, Any]) -> list[Operation]:
-        """Returns the operations of an arch, with the batch size and the image size of this table."""
+        """Returns the operations of an arch, with the batch size and the image size or the lengths of this table.
+
+        Raises:
+            ProfileError: The networks of the space take images, and the table has no image size.
+            ArchError: The arch does not belong to the space.
+        """
+        if isinstance(space, HubSpace) and not space.takes_images:
+            return arch_operations(space, arch, space.cost_inputs(self.lengths, batch=self.batch_size))
+        if self.input_size is None:
+            raise ProfileError(f"the latency table of {self.space} has no input_size, the size of the images; build it anew")
         return arch_operations(space, arch, (self.batch_size, 3, self.input_size, self.input_size))
 
     def features(self, operations: Sequence[Operation]) -> np.ndarray:

@@ -72,7 +72,8 @@ def _model(operation: Operation) -> ModelProto:
         raise ProfileError(f"there is no ONNX for {operation.kind!r}, of {operation.key}")
     nodes, constants = NODES[operation.kind](operation)
     inputs = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(operation.inputs)]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    kind = TensorProto.BOOL if operation.kind in COMPARISONS else TensorProto.FLOAT
+    outputs = [helper.make_tensor_value_info("y", kind, None)]
     tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "operation", inputs, outputs, tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
@@ -149,6 +150,21 @@ def _concat(operation: Operation) -> Graph:
     return _simple("Concat", axis=int(operation.attribute("axis")))(operation)
 
 
+def _choose(operation: Operation) -> Graph:
+    """Returns a graph that takes the elements of the last input where a mask says so, and elsewhere the other or a constant."""
+    if operation.kind == "other:masked_fill":
+        mask, sources, constants = operation.inputs[1], ["c", "x0"], {"c": np.array(-1.0, np.float32)}
+    else:
+        mask, sources, constants = operation.inputs[0], [f"x{i}" for i in range(1, len(operation.inputs))], {}
+    if len(sources) < 2:
+        sources, constants = [*sources, "c"], {"c": np.array(0.0, np.float32)}
+    return [helper.make_node("Where", ["m", *sources], ["y"])], {"m": _random(mask) > 0, **constants}
+
+
+def _running_sum(_: Operation) -> Graph:
+    return [helper.make_node("CumSum", ["x0", "axis"], ["y"])], {"axis": np.array(-1, np.int64)}
+
+
 def _layout_change(operation: Operation) -> Graph:
     """Returns a graph that copies a tensor in another order, by a transpose.
 
@@ -163,6 +179,40 @@ def _layout_change(operation: Operation) -> Graph:
 def _random(shape: Shape) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
+
+ELEMENTWISE = {
+    "abs": "Abs",
+    "bitwise_not": "Neg",  # Of as many elements: the operation reads booleans, and here all inputs are numbers.
+    "ceil": "Ceil",
+    "cos": "Cos",
+    "elu": "Elu",
+    "erf": "Erf",
+    "exp": "Exp",
+    "floor": "Floor",
+    "leaky_relu": "LeakyRelu",
+    "log": "Log",
+    "logical_not": "Neg",
+    "mish": "Mish",
+    "neg": "Neg",
+    "ones_like": "Abs",  # Stands for writing as many elements.
+    "reciprocal": "Reciprocal",
+    "round": "Round",
+    "sin": "Sin",
+    "softplus": "Softplus",
+    "sqrt": "Sqrt",
+    "tanh": "Tanh",
+}
+"""Name of an element-wise operator of torch with one input -> operator of ONNX."""
+
+COMPARISONS = {
+    "other:eq": "Equal",
+    "other:ge": "GreaterOrEqual",
+    "other:gt": "Greater",
+    "other:le": "LessOrEqual",
+    "other:lt": "Less",
+    "other:ne": "Equal",  # ONNX has no operator for it, and inverts the result.
+}
+"""Kinds of operations with boolean results -> operator of ONNX."""
 
 NODES: dict[str, Callable[[Operation], Graph]] = {
     "conv": _conv,
@@ -185,5 +235,10 @@ NODES: dict[str, Callable[[Operation], Graph]] = {
     "mul": _binary("Mul"),
     "concat": _concat,
     "move": _layout_change,
+    "other:cumsum": _running_sum,
+    "other:masked_fill": _choose,
+    "other:where": _choose,
+    **{f"other:{name}": _simple(operator) for name, operator in ELEMENTWISE.items()},
+    **{kind: _binary(operator) for kind, operator in COMPARISONS.items()},
 }
 """Kind of an operation -> function that returns the graph of such an operation."""

@@ -1,5 +1,6 @@
 """Phase "front": chooses further members of the Pareto front, which are published beside the winner."""
 
+from hubserve.evaluator import Objective
 from hubserve.experiment import NasExperiment, TrialRecord
 from hubserve.jobs import ObjectiveInfo, Run
 from hubserve.latency.arch_latency import NAME
@@ -36,12 +37,13 @@ def choose_front(resolved: ResolvedSearch, winner: Winner, cost: ObjectiveInfo, 
 def _choose(experiment: NasExperiment, resolved: ResolvedSearch, winner: Winner, cost: ObjectiveInfo) -> list[Winner]:
     publish, goal = resolved.job.publish, resolved.objectives[0]
     trials = {trial.number: trial for trial in experiment.export_data() if cost.name in trial.scores}
-    place = {number: (trial.scores[cost.name], trial.scores[goal.name]) for number, trial in trials.items()}
+    sign = _sign(goal)
+    place = {number: (trial.scores[cost.name], sign * trial.scores[goal.name]) for number, trial in trials.items()}
     numbers = front_of(place, cost, ObjectiveInfo(name=goal.name, direction="maximize"))
     front = {number: place[number] for number in numbers}
     if winner.number is not None and winner.number in place:
         front[winner.number] = place[winner.number]
-    left = {number: found for number, found in front.items() if _may_follow(trials[number], winner, resolved, goal.name)}
+    left = {number: found for number, found in front.items() if _may_follow(trials[number], winner, resolved, goal)}
     chosen: list[Winner] = []
     while left and publish is not None and len(chosen) < publish.front - 1:
         before = [each.number for each in (winner, *chosen) if each.number is not None]
@@ -55,12 +57,17 @@ def _choose(experiment: NasExperiment, resolved: ResolvedSearch, winner: Winner,
     return sorted(chosen, key=lambda member: member.scores[cost.name])
 
 
-def _may_follow(trial: TrialRecord, winner: Winner, resolved: ResolvedSearch, goal: str) -> bool:
+def _may_follow(trial: TrialRecord, winner: Winner, resolved: ResolvedSearch, goal: Objective) -> bool:
     """Whether a trial on the front is another arch than the winner, is not better than it, and can get weights."""
     retrain = resolved.job.retrain
     has_weights = (retrain is not None and retrain.start == "new") or winner_of(resolved, trial, {}).weights is not None
-    # A trial with a higher score was measured again when the winner was chosen, and missed the limit.
-    return trial.arch != winner.arch and trial.scores[goal] <= winner.scores[goal] and has_weights
+    # A trial with a better score was measured again when the winner was chosen, and missed the limit.
+    return trial.arch != winner.arch and _sign(goal) * (trial.scores[goal.name] - winner.scores[goal.name]) <= 0 and has_weights
+
+
+def _sign(goal: Objective) -> int:
+    """Returns the number by which scores are multiplied so that a larger one is better."""
+    return 1 if goal.direction == "maximize" else -1
 
 
 def _member(experiment: NasExperiment, resolved: ResolvedSearch, trial: TrialRecord) -> Winner | None:

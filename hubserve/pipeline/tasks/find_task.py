@@ -2,13 +2,15 @@
 
 from hubserve.data.labelled_data import LabelledData
 from hubserve.data.search_data import SearchData
+from hubserve.data.speech.speech_data import SpeechData
 from hubserve.data.text_data import TextData
 from hubserve.errors import JobError
 from hubserve.pipeline.tasks.image_task import ImageTask
 from hubserve.pipeline.tasks.search_task import SearchTask
+from hubserve.pipeline.tasks.speech_task import SpeechTask
 from hubserve.pipeline.tasks.text_task import TextTask
 
-TASKS: dict[type[SearchData], type[SearchTask]] = {LabelledData: ImageTask, TextData: TextTask}
+TASKS: dict[type[SearchData], type[SearchTask]] = {LabelledData: ImageTask, SpeechData: SpeechTask, TextData: TextTask}
 """The task of each kind of data."""
 
 

@@ -87,6 +87,10 @@ class SearchTask(abc.ABC):
     def record(self) -> dict[str, Any]:
         """Returns what must be the same when an interrupted run goes on, as data that JSON can represent."""
 
+    def found(self) -> dict[str, Any]:
+        """Returns what the package says about the data, for its provenance, as data that JSON can represent."""
+        return {} if self.scan is None else self.scan.outline()
+
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
         """Returns the lines about the data that `hubserve search JOB --check` prints, by name."""
