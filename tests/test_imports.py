@@ -134,7 +134,7 @@ ALONE = {
     "sklearn": {"data/digits.py", "strategy/bananas.py"},
     "fsspec": {"remote_files.py"},
     "tokenizers": {"package/text_tokenizer.py", "data/tokenizer_training.py"},
-    "pyarrow": {"batch/parquet_file.py", "data/listing.py"},
+    "pyarrow": {"batch/parquet_file.py", "data/listing_rows.py"},
     "datasets": {"data/hub_dataset.py"},
     "optuna": {"strategy", "experiment", "comparison"},
     "prometheus_client": {

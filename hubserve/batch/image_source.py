@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hubserve.data.folder_walk import MOST_NAMED, LeftOut, walk_entries
-from hubserve.data.listing import is_listing, listed_files
+from hubserve.data.listing import listed_files
+from hubserve.data.listing_rows import is_listing
 from hubserve.data.names import shown
 
 

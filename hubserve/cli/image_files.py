@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from hubserve.data.listing import is_listing
+from hubserve.data.listing_rows import is_listing
 from hubserve.errors import ImageError, OutputError
 from hubserve.image_file import read_image_file
 

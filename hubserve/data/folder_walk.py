@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hubserve.data.file_kind import IMAGES, FileKind
 from hubserve.data.names import shown
-from hubserve.image_names import SUFFIXES, is_hidden
+from hubserve.image_names import is_hidden
 
 _USUAL_ENDING = re.compile(r"\.[a-z][a-z0-9]{0,5}")
 """Pattern of the file name suffixes that the `kind` of a left-out file names. Files with other suffixes share one kind, since
@@ -48,8 +49,8 @@ class Walk(NamedTuple):
     direct: int
 
 
-def walk(folder: Path, root: Path | None = None) -> Walk:
-    """Searches a folder and all its sub-folders for image files, and returns the files and folders that it found.
+def walk(folder: Path, root: Path | None = None, *, kind: FileKind = IMAGES) -> Walk:
+    """Searches a folder and all its sub-folders for files of a kind, and returns the files and folders that it found.
 
     Symbolic links are followed. Each folder is read only once: a further link to it, or a link to a folder that contains the
     link, is listed in `Walk.left_out`.
@@ -57,12 +58,13 @@ def walk(folder: Path, root: Path | None = None) -> Walk:
     Args:
         folder: Folder to search.
         root: Folder to which the paths in `left_out` are relative; None uses `folder`.
+        kind: Kind of the files that are searched for, and that the attribute `images` of the result has.
 
     Raises:
         OSError: `folder` itself cannot be read.
     """
     found = Walk([], [], [], 0)
-    for entry in walk_entries(folder, root, on_folder=lambda place: found.folders.append(place.name)):
+    for entry in walk_entries(folder, root, on_folder=lambda place: found.folders.append(place.name), kind=kind):
         if isinstance(entry, LeftOut):
             found.left_out.append(entry)
         else:
@@ -74,7 +76,11 @@ def walk(folder: Path, root: Path | None = None) -> Walk:
 
 
 def walk_entries(
-    folder: Path, root: Path | None = None, *, on_folder: Callable[[Path], None] = lambda place: None
+    folder: Path,
+    root: Path | None = None,
+    *,
+    on_folder: Callable[[Path], None] = lambda place: None,
+    kind: FileKind = IMAGES,
 ) -> Iterator[Path | LeftOut]:
     """Yields what `walk` finds, one after the other: the path of each image, and a `LeftOut` for each other file.
 
@@ -85,6 +91,7 @@ def walk_entries(
         folder: Folder to search.
         root: Folder to which the paths of `LeftOut` are relative; None uses `folder`.
         on_folder: Called with each folder directly in `folder`.
+        kind: Kind of the files that are searched for.
 
     Raises:
         OSError: `folder` itself cannot be read.
@@ -120,7 +127,7 @@ def walk_entries(
                 yield left(path, "hidden")
             elif _is_folder(entry):
                 (links if entry.is_symlink() else below).append(path)
-            elif (problem := _file_problem(entry, path)) is not None:
+            elif (problem := _file_problem(entry, path, kind)) is not None:
                 yield left(path, *problem)
             else:
                 yield path
@@ -145,20 +152,20 @@ def folder_names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
 
 
-def _file_problem(entry: os.DirEntry[str], path: Path) -> tuple[str, str] | None:
+def _file_problem(entry: os.DirEntry[str], path: Path, kind: FileKind) -> tuple[str, str] | None:
     try:
         if not entry.is_file():
             broken = entry.is_symlink() and not path.exists()
             return ("link to nothing", os.readlink(path)) if broken else ("not a regular file", "")
     except OSError as error:
         return "unreadable", str(error.strerror)
-    return ending_problem(path)
+    return ending_problem(path, kind)
 
 
-def ending_problem(path: Path) -> tuple[str, str] | None:
-    """Returns None if the suffix of a file is that of an image; else the reason, as `kind` and `detail` of a `LeftOut`."""
+def ending_problem(path: Path, kind: FileKind = IMAGES) -> tuple[str, str] | None:
+    """Returns None if the suffix of a file is one of its kind; else the reason, as `kind` and `detail` of a `LeftOut`."""
     suffix = path.suffix.lower()
-    if suffix in SUFFIXES:
+    if suffix in kind.suffixes:
         return None
     if suffix in (".heic", ".heif"):
         return f"ending {suffix}", "not read: convert it to JPEG"

@@ -13,7 +13,7 @@ from typing import Any
 
 from hubserve.atomic import staged_folder
 from hubserve.data.check_pool import Advance
-from hubserve.data.listing import USUAL, Columns
+from hubserve.data.listing_rows import USUAL, Columns
 from hubserve.data.names import part_of, quoted
 from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError, MissingExtraError

@@ -9,7 +9,8 @@ from typing import Any
 from hubserve.data.folder_walk import LeftOut, folder_names, walk
 from hubserve.data.hub_dataset import PREFIX, fetch
 from hubserve.data.layout import Layout, class_folders, no_image_text, part_folders
-from hubserve.data.listing import is_listing, listing_layout
+from hubserve.data.listing import listing_layout
+from hubserve.data.listing_rows import is_listing
 from hubserve.data.match_class_folders import Rule, match_class_folders
 from hubserve.data.names import Part, shown
 from hubserve.data.scan import CheckOption, Item, scan

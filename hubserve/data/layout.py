@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hubserve.data.file_kind import IMAGES, FileKind
 from hubserve.data.folder_walk import LeftOut, Walk, folder_names, left_out_text, named, walk
 from hubserve.data.names import PARTS, Part, class_names, part_of, quoted, shown
 from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError
-from hubserve.image_names import SUFFIXES
 
 BESIDE = "beside the class folders"
 """The `LeftOut.kind` of images that lie directly in a folder of class folders."""
@@ -48,14 +48,18 @@ def class_folders(root: Path, *, allow_empty: bool = False) -> Layout:
         DatasetError: `root` is not a folder or has no sub-folder, the name of a sub-folder cannot be a class name, or, unless
             `allow_empty` is True, a sub-folder has no image or `root` is above the folder of the class folders.
     """
-    classes, left_out, notes = _classes(root, root, allow_empty=allow_empty)
+    classes, left_out, notes = _classes(root, root, IMAGES, allow_empty=allow_empty)
     return Layout(root, {None: classes}, left_out, notes)
 
 
-def folder_layout(root: Path) -> Layout:
+def folder_layout(root: Path, kind: FileKind = IMAGES) -> Layout:
     """Returns the layout of a folder that holds either class folders, or train/, val/ and test/ with class folders in them.
 
     val/ and test/ may be missing.
+
+    Args:
+        root: The folder.
+        kind: Kind of the files that are items of the data set.
 
     Raises:
         DatasetError: The folder has neither of these layouts, the right folder is the one above it or one in it, two folders
@@ -64,13 +68,13 @@ def folder_layout(root: Path) -> Layout:
     """
     if not root.is_dir():
         raise DatasetError(f"{shown(root)} is not a folder; expected one with a sub-folder for each class")
-    top = _walk(root, root)
+    top = _walk(root, root, kind)
     parts = part_folders(root, top.folders)
     if not parts:
-        classes, left_out, notes = _classes(root, root, found=top)
-        notes += [f"{name}/ holds images directly, so it is taken as a class" for name in top.folders if part_of(name)]
+        classes, left_out, notes = _classes(root, root, kind, found=top)
+        notes += [f"{name}/ holds {kind.noun}s directly, so it is taken as a class" for name in top.folders if part_of(name)]
         return Layout(root, {None: classes}, left_out, notes)
-    return _divided(root, parts, top)
+    return _divided(root, parts, top, kind)
 
 
 def part_folders(root: Path, names: Sequence[str]) -> dict[Part, str]:
@@ -99,7 +103,7 @@ def part_folders(root: Path, names: Sequence[str]) -> dict[Part, str]:
     return parts
 
 
-def _divided(root: Path, parts: Mapping[Part, str], top: Walk) -> Layout:
+def _divided(root: Path, parts: Mapping[Part, str], top: Walk, kind: FileKind) -> Layout:
     others = [name for name in top.folders if name not in parts.values()]
     if "train" not in parts:
         there = ", ".join(f"{name}/" for name in parts.values())
@@ -113,14 +117,14 @@ def _divided(root: Path, parts: Mapping[Part, str], top: Walk) -> Layout:
     left_out = [entry for entry in top.left_out if "/" not in entry.file]
     for part in PARTS:
         if part in parts:
-            found[part], more, remarks = _classes(root / parts[part], root, allow_empty=part != "train")
+            found[part], more, remarks = _classes(root / parts[part], root, kind, allow_empty=part != "train")
             left_out.extend(more)
             notes.extend(remarks)
     for name in others:
-        inside = walk(root / name, root)
+        inside = walk(root / name, root, kind=kind)
         # A test/ with images directly in it, for example, which have no labels.
-        kind = "without a class" if part_of(name) else "beside the parts"
-        left_out.extend(LeftOut(shown(path.relative_to(root)), kind) for path in inside.images)
+        why = "without a class" if part_of(name) else "beside the parts"
+        left_out.extend(LeftOut(shown(path.relative_to(root)), why) for path in inside.images)
         left_out.extend(inside.left_out)
     left_out.extend(_loose(root, top))
     _check_same_classes(root, parts, found)
@@ -139,13 +143,14 @@ def _check_same_classes(root: Path, parts: Mapping[Part, str], found: Mapping[Pa
 
 
 def _classes(
-    folder: Path, root: Path, *, found: Walk | None = None, allow_empty: bool = False
+    folder: Path, root: Path, kind: FileKind, *, found: Walk | None = None, allow_empty: bool = False
 ) -> tuple[dict[str, list[Path]], list[LeftOut], list[str]]:
     """Finds the class folders in `folder` and the images in them.
 
     Args:
         folder: Folder with the class folders.
         root: Folder to which the paths of left-out files are relative.
+        kind: Kind of the files.
         found: Result of `walk` for `folder`; None searches the folder.
         allow_empty: Whether class folders may have no image.
 
@@ -157,10 +162,10 @@ def _classes(
     """
     if not folder.is_dir():
         raise DatasetError(f"{shown(folder)} is not a folder; expected one with a sub-folder for each class")
-    found = found or _walk(folder, root)
+    found, noun = found or _walk(folder, root, kind), kind.noun
     if not found.folders:
-        hint = f"; it has {found.direct} images directly in it: name the folder above it" if found.direct else ""
-        raise DatasetError(f"{shown(folder)} has no sub-folders; expected one for each class, with images in it{hint}")
+        hint = f"; it has {found.direct} {noun}s directly in it: name the folder above it" if found.direct else ""
+        raise DatasetError(f"{shown(folder)} has no sub-folders; expected one for each class, with {noun}s in it{hint}")
     images: dict[str, list[Path]] = {name: [] for name in found.folders}
     for path in found.images:
         first, *inner = path.relative_to(folder).parts
@@ -168,44 +173,48 @@ def _classes(
             images[first].append(path)
     left_out = [*found.left_out, *_loose(folder, found, root)]
     if not any(images.values()) and not allow_empty:
-        raise DatasetError(no_image_text(folder, images, left_out))
+        raise DatasetError(no_image_text(folder, images, left_out, kind))
     # Elsewhere the names of the folders are known, and wrong ones are refused.
-    notes = [] if allow_empty else _check_level(folder, images)
+    notes = [] if allow_empty else _check_level(folder, images, noun)
     names = class_names(list(images), shown(folder))
     empty = [name for name, paths in images.items() if not paths]
     if empty and not allow_empty:
         below = tuple(f"{shown((folder / name).relative_to(root))}/" for name in empty)
         skipped = [entry for entry in left_out if entry.file.startswith(below)]
         raise DatasetError(
-            f"{shown(folder)}: there is no image in the class folders {_folders(empty)}; put images "
+            f"{shown(folder)}: there is no {noun} in the class folders {_folders(empty)}; put {noun}s "
             "there, or remove them" + (f". Left out: {left_out_text(skipped)}" if skipped else "")
         )
     return {names[name]: paths for name, paths in images.items()}, left_out, notes
 
 
-def no_image_text(folder: Path, classes: Sized, left_out: Sequence[LeftOut]) -> str:
+def no_image_text(folder: Path, classes: Sized, left_out: Sequence[LeftOut], kind: FileKind = IMAGES) -> str:
     """Returns the error message for a folder whose class folders have no image at all.
 
     Args:
         folder: Folder with the class folders.
         classes: The class folders.
         left_out: Files that are not used, each with the reason.
+        kind: Kind of the files.
     """
-    text = f"{shown(folder)} has {len(classes)} class folders and no image in them; known endings: {sorted(SUFFIXES)}"
+    text = (
+        f"{shown(folder)} has {len(classes)} class folders and no {kind.noun} in them; known endings: {sorted(kind.suffixes)}"
+    )
     direct = sum(entry.kind == BESIDE for entry in left_out)
     if direct:
-        text += f"; {direct} images lie directly in it: if they are those of one class, name the folder above it"
+        text += f"; {direct} {kind.noun}s lie directly in it: if they are those of one class, name the folder above it"
     return text + (f". Left out: {left_out_text(left_out)}" if left_out else "")
 
 
-def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> list[str]:
+def _check_level(folder: Path, images: Mapping[str, Sequence[Path]], noun: str) -> list[str]:
     """Checks that the sub-folders of `folder` are the classes, and returns a list of messages for the user.
 
     The list has one message if the sub-folders may not be the classes, and else none.
 
     Args:
         folder: Folder with the class folders.
-        images: Image files of each sub-folder.
+        images: Files of each sub-folder.
+        noun: Word for a file in messages.
 
     Raises:
         DatasetError: The sub-folders hold no images themselves but class folders or parts, so that one of them should be named
@@ -218,14 +227,14 @@ def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> list[str
         ((name, below),) = inner.items()
         if len(below) > 1 or any(part_of(entry) for entry in below):
             raise DatasetError(
-                f"{shown(folder)} has images in the one folder {shown(name)}/ alone, which holds the folders "
+                f"{shown(folder)} has {noun}s in the one folder {shown(name)}/ alone, which holds the folders "
                 f"{_folders(below)}: this is one level too high; name "
                 f"{shown(folder / name)}"
             )
     common = set.intersection(*inner.values()) if len(inner) > 1 else set()
     if len(common) < 2 and not any(part_of(entry) for entry in common):
         return []
-    text = f"each of the folders {_folders(inner)} holds no image but the folders {_folders(common)}"
+    text = f"each of the folders {_folders(inner)} holds no {noun} but the folders {_folders(common)}"
     # The same few sub-folders in many folders are rather days or cameras than classes.
     if len(common) < len(inner) and not any(part_of(entry) for entry in common):
         return [f"{text}; {_folders(inner)} are taken as the classes"]
@@ -245,8 +254,8 @@ def _loose(folder: Path, found: Walk, root: Path | None = None) -> list[LeftOut]
     return [LeftOut(shown(path.relative_to(root or folder)), BESIDE) for path in found.images if path.parent == folder]
 
 
-def _walk(folder: Path, root: Path) -> Walk:
+def _walk(folder: Path, root: Path, kind: FileKind) -> Walk:
     try:
-        return walk(folder, root)
+        return walk(folder, root, kind=kind)
     except OSError as error:
         raise DatasetError(f"{shown(folder)} cannot be opened: {error.strerror}") from error

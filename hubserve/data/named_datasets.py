@@ -12,10 +12,11 @@ from hubserve.data.cifar import cifar
 from hubserve.data.digits import digits
 from hubserve.data.hub_dataset import PREFIX
 from hubserve.data.labelled_data import LabelledData
-from hubserve.data.listing import ENDINGS, is_listing
+from hubserve.data.listing_rows import ENDINGS, is_listing
 from hubserve.data.movie_sentences import movie_sentences
 from hubserve.data.names import class_names
 from hubserve.data.own_images import PLAIN, Reading, own_images, own_preprocess
+from hubserve.data.own_texts import own_texts
 from hubserve.data.search_data import SearchData
 from hubserve.data.speech.spoken_numbers import NAME as SPOKEN_NUMBERS
 from hubserve.data.speech.spoken_numbers import spoken_numbers
@@ -26,6 +27,9 @@ from hubserve.preprocess import Preprocess
 from hubserve.typed_arguments import typed_arguments
 from hubserve.validation_sentence import first_mistake
 
+OWN_TEXTS = ("text-folder", "text-listing")
+"""Names of the data sets of the user's own texts."""
+
 OWN_IMAGES = ("folder", "listing", "hf")
 """Names of the data sets of the user's own images; the function that loads them also has the argument `reading`."""
 
@@ -35,6 +39,7 @@ DATASETS: dict[str, Callable[..., SearchData]] = {
     "cifar100": partial(cifar, "cifar100"),
     "movie-sentences": movie_sentences,
     **dict.fromkeys(OWN_IMAGES, own_images),
+    **dict.fromkeys(OWN_TEXTS, own_texts),
     SPOKEN_NUMBERS: spoken_numbers,
 }
 """Function that loads the data set of each name; its keyword arguments are the settings of the data set."""
@@ -85,7 +90,7 @@ def load_dataset(name: str, folder: Path | str | None = None, *, reading: Readin
 def load_search_data(name: str, folder: Path | str | None = None, *, reading: Reading = PLAIN, **settings: Any) -> SearchData:
     """Loads a data set of any kind by its name and returns it in three parts; see `load_dataset`, also for the errors.
 
-    "movie-sentences" are texts, which are downloaded once.
+    "movie-sentences" are texts, which are downloaded once; "text-folder" and "text-listing" are the user's own texts.
     """
     settings = dataset_settings(name, settings)
     if name not in DATASETS:
@@ -167,9 +172,9 @@ def _place(name: str, folder: Path | str | None) -> tuple[Path | str, ...]:
         if not folder:
             raise DatasetError("the data set 'hf' needs the name of a data set of the Hugging Face hub, such as owner/name")
         return (PREFIX + str(folder).removeprefix(PREFIX),)
-    if name == "listing":
+    if name in ("listing", "text-listing"):
         if folder is None or not is_listing(Path(folder)) or not Path(folder).is_file():
-            raise DatasetError(f"the data set 'listing' needs a file that ends in {', '.join(ENDINGS)}, and {folder} is none")
+            raise DatasetError(f"the data set {name!r} needs a file that ends in {', '.join(ENDINGS)}, and {folder} is none")
         return (Path(folder),)
     if folder is None or not Path(folder).is_dir():
         raise DatasetError(f"the data set {name!r} needs its folder, and {folder} is none; it is never downloaded")

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, validate_call
 from hubserve.data.check_pool import Advance
 from hubserve.data.file_dataset import FileDataset
 from hubserve.data.labelled_data import LabelledData, Share
-from hubserve.data.listing import Columns
+from hubserve.data.listing_rows import Columns
 from hubserve.data.parts import PinnedParts
 from hubserve.data.scan import CheckOption, Scan, scan
 from hubserve.preprocess import Fit, Preprocess

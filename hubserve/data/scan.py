@@ -15,14 +15,16 @@ from typing import Any, Literal, NamedTuple
 
 from hubserve.cards.labels import imagenet_wnids, labels
 from hubserve.data.check_pool import Advance, check_files
-from hubserve.data.folder_walk import LeftOut, left_out_text, named
+from hubserve.data.folder_walk import LeftOut, left_out_text
 from hubserve.data.hub_dataset import PREFIX, fetch
 from hubserve.data.image_check import Check
 from hubserve.data.layout import Layout, folder_layout
-from hubserve.data.listing import ENDINGS, USUAL, Columns, is_listing, listing_layout
-from hubserve.data.names import PARTS, Part, quoted, shown
+from hubserve.data.listing import listing_layout
+from hubserve.data.listing_rows import ENDINGS, USUAL, Columns, is_listing
+from hubserve.data.names import PARTS, Part, shown
 from hubserve.data.parts import How, PinnedFile, PinnedParts
 from hubserve.data.scan_parts import Candidate, assign_parts, keep_pinned
+from hubserve.data.usable_classes import notes_on_case, refuse_unusable
 from hubserve.errors import DatasetError
 
 Item = tuple[Path, int]
@@ -275,49 +277,19 @@ def scan_layout(
         if part is not None
     )
     left_out.extend(assigned.left_out)
-    notes = [*layout.notes, *_notes_on_case(names), *assigned.notes]
+    notes = [*layout.notes, *notes_on_case(names), *assigned.notes]
     if left_out:
         notes.append(f"{len(left_out):,} files are left out: {left_out_text(left_out)}")
     if not decoded:
         notes.append(f"only the headers of the {len(candidates):,} files were read; check=all decodes each of them")
     how, seed = (pinned.how, pinned.seed) if pinned else (assigned.how, seed)
     made = Scan(source, layout.root, tuple(names), images, tuple(left_out), how, seed, val_share, decoded, tuple(notes))
-    _refuse_unusable(made)
+    refuse_unusable(made.root, made.classes, made.counts, made.left_out)
     return made
-
-
-def _notes_on_case(names: Sequence[str]) -> list[str]:
-    """Returns a list with one message about classes whose names differ only in the case of letters; empty if there are none."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(name.casefold(), []).append(name)
-    alike = [", ".join(group) for group in groups.values() if len(group) > 1]
-    return [f"classes whose names differ only in the case of letters: {named(alike)}"] if alike else []
 
 
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else os.fspath(path)
-
-
-def _refuse_unusable(made: Scan) -> None:
-    where = shown(made.root)
-    gone = f". Left out: {left_out_text(made.left_out)}" if made.left_out else ""
-    if len(made.classes) == 1:
-        raise DatasetError(
-            f"{where} has the one class {quoted(made.classes[0])}, and a classifier needs at least two: a folder for each"
-        )
-    empty = [name for name, count in zip(made.classes, made.counts["train"], strict=True) if count == 0]
-    if empty:
-        raise DatasetError(
-            f"{where}: {len(empty)} of {len(made.classes)} classes have no image left to train on: "
-            f"{', '.join(map(quoted, empty[:5]))}{gone}"
-        )
-    for part, purpose in (("val", "validate"), ("test", "test")):
-        if not any(made.counts[part]):  # type: ignore[index]
-            raise DatasetError(
-                f"{where} has no image left to {purpose} with; each class needs at least 3 different images, or put some into "
-                f"{part}/{gone}"
-            )
 
 
 def _counted(found: Mapping[str, int]) -> str:

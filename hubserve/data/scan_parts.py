@@ -51,13 +51,14 @@ Checked = tuple[Candidate, int, Check]
 """Triple of a candidate, the size of its file in bytes, and the result of its check."""
 
 
-def assign_parts(checked: Sequence[Checked], *, seed: int, val_share: float) -> Assigned:
+def assign_parts(checked: Sequence[Checked], *, seed: int, val_share: float, noun: str = "image") -> Assigned:
     """Assigns each image to the part that the user gave, and draws the parts that are missing, by the rules of `scan`.
 
     Args:
         checked: Readable images.
         seed: Seed of the random draw.
         val_share: Share of the training images that becomes the validation part; above 0 and below 0.5.
+        noun: Word for an item in messages.
 
     Raises:
         DatasetError: More than half of the classes have fewer than `LEAST_DRAWN` different images, and all three parts are
@@ -65,16 +66,16 @@ def assign_parts(checked: Sequence[Checked], *, seed: int, val_share: float) -> 
     """
     given = {candidate.part for candidate, _, _ in checked}
     parts: list[Part | None] = [candidate.part for candidate, _, _ in checked]
-    notes = _notes_on_equal(checked)
+    notes = _notes_on_equal(checked, noun)
     left_out: list[LeftOut] = []
     if None in given:
-        notes += _check_sizes(checked)
+        notes += _check_sizes(checked, noun)
         _draw(checked, parts, range(len(parts)), (1 - 2 * val_share, val_share), PARTS, seed)
         return Assigned(parts, left_out, "drawn", notes)
     if "test" not in given and "val" in given:
         notes.append("there is no test part: the validation part tests, and a share of the training part validates")
         parts = ["test" if part == "val" else part for part in parts]
-    left_out, more = _equal_left_out(checked, parts)
+    left_out, more = _equal_left_out(checked, parts, noun)
     notes += more
     if "val" in parts:
         return Assigned(parts, left_out, "given", notes)
@@ -83,7 +84,7 @@ def assign_parts(checked: Sequence[Checked], *, seed: int, val_share: float) -> 
         _draw(checked, parts, train, (1 - val_share,), ("train", "val"), seed)
     else:
         notes.append("there is a training part alone: shares of it validate and test")
-        notes += _check_sizes(checked)
+        notes += _check_sizes(checked, noun)
         _draw(checked, parts, train, (1 - 2 * val_share, val_share), PARTS, seed)
     return Assigned(parts, left_out, "partly drawn", notes)
 
@@ -126,7 +127,7 @@ def _same_content(sha256: str | None, size: int, check: Check, size_now: int) ->
     return size == size_now and (sha256 is None or check.sha256 is None or sha256 == check.sha256)
 
 
-def _check_sizes(checked: Sequence[Checked]) -> list[str]:
+def _check_sizes(checked: Sequence[Checked], noun: str) -> list[str]:
     """Returns a list with one message about classes that have too few images to be in all three parts; empty if none has.
 
     Raises:
@@ -139,12 +140,12 @@ def _check_sizes(checked: Sequence[Checked]) -> list[str]:
     small = sum(size < LEAST_DRAWN for size in sizes.values())
     if small > len(sizes) / 2:
         raise DatasetError(
-            f"{small} of {len(sizes)} classes have fewer than {LEAST_DRAWN} different images, of which some would have to "
-            "validate and others to test; add images, or divide them into train/, val/ and test/ yourself"
+            f"{small} of {len(sizes)} classes have fewer than {LEAST_DRAWN} different {noun}s, of which some would have "
+            f"to validate and others to test; add {noun}s, or divide them into train/, val/ and test/ yourself"
         )
     untested = sum(size < len(PARTS) for size in sizes.values())
     return (
-        [f"{untested} classes have fewer than {len(PARTS)} different images, too few to be in every part"] if untested else []
+        [f"{untested} classes have fewer than {len(PARTS)} different {noun}s, too few to be in every part"] if untested else []
     )
 
 
@@ -173,16 +174,18 @@ def _draw(
         parts[index] = names[part]
 
 
-def _equal_left_out(checked: Sequence[Checked], parts: list[Part | None]) -> tuple[list[LeftOut], list[str]]:
+def _equal_left_out(checked: Sequence[Checked], parts: list[Part | None], noun: str) -> tuple[list[LeftOut], list[str]]:
     """Leaves out each image that has an equal one in a later part (in the order train, val, test).
 
     Args:
         checked: All images.
         parts: Part of each image; changed in place: the part of an image that is left out becomes None.
+        noun: Word for an item in messages.
 
     Returns:
         The images that are left out; and a list with one message about their number, or an empty one.
     """
+    one = "an image" if noun == "image" else f"a {noun}"
     order = {part: number for number, part in enumerate(PARTS)}
     last: dict[str, int] = {}
     for index, ((_, _, check), part) in enumerate(zip(checked, parts, strict=True)):
@@ -195,15 +198,13 @@ def _equal_left_out(checked: Sequence[Checked], parts: list[Part | None]) -> tup
         part, held = parts[index], last.get(check.sha256 or "", index)
         other = parts[held]
         if part is not None and other is not None and other != part:
-            left_out.append(
-                LeftOut(shown(candidate.file), f"equal to an image of the {other} part", shown(checked[held][0].file))
-            )
+            left_out.append(LeftOut(shown(candidate.file), f"equal to {one} of the {other} part", shown(checked[held][0].file)))
             parts[index] = None
-    notes = [f"{len(left_out):,} images were in two parts and are left out of the earlier one"] if left_out else []
+    notes = [f"{len(left_out):,} {noun}s were in two parts and are left out of the earlier one"] if left_out else []
     return left_out, notes
 
 
-def _notes_on_equal(checked: Sequence[Checked]) -> list[str]:
+def _notes_on_equal(checked: Sequence[Checked], noun: str) -> list[str]:
     """Returns messages for the user about files with equal content, both in two classes and within one class."""
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for candidate, _, check in checked:
@@ -214,10 +215,10 @@ def _notes_on_equal(checked: Sequence[Checked]) -> list[str]:
     notes = []
     if crossed:
         pairs = (" = ".join(shown(candidate.file) for candidate in group[:2]) for group in crossed)
-        notes.append(f"{len(crossed):,} images are in two classes, which teaches the network nothing: {named(pairs)}")
+        notes.append(f"{len(crossed):,} {noun}s are in two classes, which teaches the network nothing: {named(pairs)}")
     same = [group for group in several if group not in crossed]
     if same:
         copies = sum(len(group) - 1 for group in same)
         pairs = (" = ".join(shown(candidate.file) for candidate in group[:2]) for group in same)
-        notes.append(f"{copies:,} images are copies of another one of their class: {named(pairs)}")
+        notes.append(f"{copies:,} {noun}s are copies of another one of their class: {named(pairs)}")
     return notes

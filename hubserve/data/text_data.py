@@ -10,7 +10,6 @@ from typing import Annotated
 from pydantic import Field
 
 from hubserve.data.names import PARTS, Part
-from hubserve.data.scan import Scan
 from hubserve.data.search_data import SearchData
 from hubserve.data.text_dataset import PADDING, LabelledText, TextDataset
 from hubserve.data.tokenizer_training import SPECIAL_TOKENS, Kind, train_tokenizer
@@ -38,7 +37,6 @@ class TextData(SearchData):
         tokenizer: Content of tokenizer.json, which goes into the package of a network trained on these texts.
         vocabulary: Number of tokens in the vocabulary.
         max_tokens: Largest number of tokens of a text.
-        scan: Report on the user's files; None for a data set that is loaded by name, and for a listing.
         notes: Messages for the user about texts that are left out.
     """
 
@@ -49,7 +47,6 @@ class TextData(SearchData):
     tokenizer: str
     vocabulary: int
     max_tokens: int
-    scan: Scan | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -71,7 +68,6 @@ def text_data(
     vocabulary: int,
     max_tokens: int,
     kind: Kind,
-    scan: Scan | None = None,
     notes: tuple[str, ...] = (),
 ) -> TextData:
     """Trains a tokenizer on the training texts, and returns the texts as a data set in three parts.
@@ -83,7 +79,6 @@ def text_data(
         vocabulary: Largest number of tokens in the vocabulary.
         max_tokens: Largest number of tokens of a text, those at its start and end included.
         kind: "words", or "bpe" for parts of words.
-        scan: Report on the user's files; None for a data set that is loaded by name.
         notes: Messages for the user.
 
     Raises:
@@ -102,7 +97,6 @@ def text_data(
         tokenizer=content,
         vocabulary=tokenizer.size,
         max_tokens=max_tokens,
-        scan=scan,
         notes=notes,
     )
 

@@ -62,12 +62,14 @@ class DataEntry(JobRecord):
 
     Attributes:
         name: Name of a data set of `hubserve.data.named_datasets`: "digits", "movie-sentences", "spoken-numbers", "cifar10",
-            "cifar100", or for the user's own images "folder", "listing" or "hf". Or the import path of a function of the user's
-            own, such as "mypkg.data:flowers", or the name of an entry point of the group "hubserve.datasets".
-        folder: Folder that holds the images. A relative path starts in the folder where the job is submitted. None for
-            "digits", "spoken-numbers", "listing" and "hf". If it is given, a function of the user's own is called with it.
-        file: The CSV, TSV or Parquet file of a "listing"; a relative path starts in the folder where the job is submitted. None
-            for all other data sets.
+            "cifar100"; for the user's own images "folder", "listing" or "hf", for own texts "text-folder" or "text-listing". Or
+            the import path of a function of the user's own, such as "mypkg.data:flowers", or the name of an entry point of the
+            group "hubserve.datasets".
+        folder: Folder that holds the images or texts. A relative path starts in the folder where the job is submitted. None for
+            "digits", "movie-sentences", "spoken-numbers", "listing", "text-listing" and "hf". If it is given, a function of the
+            user's own is called with it.
+        file: The CSV, TSV or Parquet file of a "listing" or "text-listing"; a relative path starts in the folder where the job
+            is submitted. None for all other data sets.
         dataset: Name of the data set on the Hugging Face hub, such as "owner/name", for "hf"; None for all other data sets.
         settings: Keyword arguments of the function that loads the data set, such as `size` in pixels and `val_share`.
         workers: Number of processes that read images, 0 to 256; 0 reads them in the process that trains.
@@ -107,7 +109,7 @@ class DataEntry(JobRecord):
         Raises:
             ValueError: `file` or `dataset` is missing although the data set needs it, or a key is given that it does not use.
         """
-        key = {"listing": "file", "hf": "dataset"}.get(self.name, "folder")
+        key = {"listing": "file", "text-listing": "file", "hf": "dataset"}.get(self.name, "folder")
         others = [other for other in ("folder", "file", "dataset") if other != key and getattr(self, other) is not None]
         if others:
             raise ValueError(f"{others[0]} is given, and the data set {self.name!r} has {key}")

@@ -278,8 +278,9 @@ class Manifest(_Record):
         """
         if self.preprocess is None or not self.classifies_images:
             inputs = ", ".join(f"{entry.name} ({entry.dtype}: {' x '.join(map(str, entry.shape))})" for entry in self.inputs)
+            texts = "It classifies texts: `hubserve predict --text`. " if self.classifies_texts else ""
             raise OtherInputsError(
-                f"{self.name} is no image classifier: it takes {inputs}. It is served by tensors, over HTTP at POST "
+                f"{self.name} is no image classifier: it takes {inputs}. {texts}It is served by tensors, over HTTP at POST "
                 "/v2/models/NAME/infer and over gRPC; in Python, Package.tensor_runner runs it"
             )
         return self.preprocess

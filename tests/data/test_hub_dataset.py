@@ -9,7 +9,7 @@ import huggingface_hub.constants
 import pytest
 from PIL import Image
 
-from hubserve.data.listing import Columns
+from hubserve.data.listing_rows import Columns
 from hubserve.data.scan import scan
 from hubserve.errors import DatasetError
 from hubserve.evaluator import load_dataset

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.data.listing import Columns, choose_columns, listing_layout
+from hubserve.data.listing import listing_layout
+from hubserve.data.listing_rows import Columns, choose_columns
 from hubserve.data.scan import scan
 from hubserve.errors import DatasetError
 from hubserve.evaluator import load_dataset

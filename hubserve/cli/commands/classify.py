@@ -30,11 +30,14 @@ BackendOption = Literal[
 def predict(
     model: Model,
     images: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Image files, or patterns such as 'photos/*.jpg'; with --out also a folder, or a CSV or Parquet listing."
         ),
-    ],
+    ] = None,
+    texts: Annotated[
+        list[str] | None, typer.Option("--text", help="A text, for a text classifier, in place of images; may be repeated.")
+    ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Classes to name; 5 unless given.")] = None,
     features: Annotated[bool, typer.Option("--features", help="Also the features: the input of the last layer.")] = False,
     out: Annotated[
@@ -44,7 +47,7 @@ def predict(
     restart: Annotated[bool, typer.Option("--restart", help="With --out: begin anew, and replace what is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Classify image files, without a server.
+    """Classify image files, or texts, without a server.
 
     A file that is no readable image is named on stderr, the others are answered for, and the exit code is 2.
 
@@ -57,6 +60,14 @@ def predict(
     from hubserve.package.run_limit import interruptible
     from hubserve.service.engine import Engine
 
+    if texts:
+        from hubserve.cli.text_predictions import predict_texts
+
+        others = {"IMAGES": bool(images), "--features": features, "--out": out is not None, "--workers": workers is not None}
+        predict_texts(model, texts, top_k=top_k, as_json=as_json, without_effect=others | {"--restart": restart})
+        return
+    if not images:
+        raise typer.BadParameter("missing argument 'IMAGES...': name image files, or give --text for a text classifier")
     if out is not None:
         write_rows(model, images, out, top_k=top_k, features=features, workers=workers, restart=restart, as_json=as_json)
         return

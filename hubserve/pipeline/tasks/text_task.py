@@ -16,6 +16,7 @@ from hubserve.hub import HubSpace
 from hubserve.jobs import Recipe, Run, SearchJob
 from hubserve.package.signature import ModelSignature
 from hubserve.package.text_tokenizer import TextTokenizer
+from hubserve.pipeline.check_definition import make_space
 from hubserve.pipeline.phases.test import LabelledParts, TestedNetwork
 from hubserve.pipeline.phases.test import test as measure_accuracy
 from hubserve.pipeline.status_writer import StatusWriter
@@ -50,6 +51,17 @@ class TextTask(SearchTask):
             "pad_id": PADDING,
         }
 
+    def check_job(self, job: SearchJob) -> None:
+        super().check_job(job)
+        # Before the settings that only spaces for texts have.
+        space = make_space(job, job.space.settings)
+        signature = ModelSignature(space.inputs, space.outputs)
+        if [entry.prepared_by for entry in space.inputs] != ["text"] or not signature.classes:
+            raise JobError(
+                f"data: {self.data.name} has texts, and {job.space.name} takes {signature.described}; choose a space that "
+                "classifies texts, such as NASBERT"
+            )
+
     def check_space(self, job: SearchJob, space: HubSpace) -> None:
         name = job.space.name
         if space.num_labels != len(self.data.labels):
@@ -57,16 +69,10 @@ class TextTask(SearchTask):
                 f"space: {name} has {space.num_labels} classes and {self.data.name} has {len(self.data.labels)}; leave "
                 "num_labels out"
             )
-        signature = ModelSignature(space.inputs, space.outputs)
-        if [entry.prepared_by for entry in space.inputs] != ["text"] or not signature.classes:
-            raise JobError(
-                f"data: {self.data.name} has texts, and {name} takes {signature.described}; choose a space that classifies "
-                "texts, such as NASBERT"
-            )
         try:
             TextTokenizer(self.data.tokenizer, space.inputs[0])
             (ids, _) = next(iter(in_order(self.data.val, 2)))
-            signature.check({space.inputs[0].name: ids.numpy()})
+            ModelSignature(space.inputs, space.outputs).check({space.inputs[0].name: ids.numpy()})
         except (PackageError, MissingExtraError, TensorError) as error:
             raise JobError(f"data: {name} does not take the texts of {self.data.name}: {error}") from error
 
