@@ -30,8 +30,8 @@ def export_ncnn(source: ExportableModel, path: Path) -> None:
         path: File to write.
 
     Raises:
-        ExportError: pnnx is not installed, this version of Python does not support TorchScript, or pnnx cannot convert the
-            model.
+        ExportError: pnnx is not installed, this version of Python does not support TorchScript, pnnx cannot convert the
+            model, or ncnn has no layer for an operation of it.
     """
     if (reason := unsupported_format("ncnn")) is not None:
         raise ExportError(reason)
@@ -39,8 +39,16 @@ def export_ncnn(source: ExportableModel, path: Path) -> None:
         import pnnx
     with tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
         layers, weights = _convert(source, Path(folder), pnnx.EXEC_PATH)
+        if unknown := _without_layer(layers.read_text("utf-8")):
+            raise ExportError(f"{source.name} cannot run in ncnn, which has no layer for {', '.join(unknown)}")
         shutil.copyfile(layers, path)
         shutil.copyfile(weights, path.with_name(NCNN_WEIGHTS))
+
+
+def _without_layer(layers: str) -> list[str]:
+    """Returns the operations in the text of a .param file that pnnx left in PyTorch's names, such as Tensor.slice."""
+    kinds = {line.split()[0] for line in layers.splitlines()[2:] if line.strip()}
+    return sorted(kind for kind in kinds if not kind.isidentifier())
 
 
 def _convert(source: ExportableModel, folder: Path, converter: str) -> tuple[Path, Path]:

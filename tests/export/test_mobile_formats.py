@@ -14,6 +14,8 @@ from torch import nn
 
 from hubserve.errors import ExportError, PackageError, ParityError
 from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.ncnn import export_ncnn
 from hubserve.export.write_package import write_package
 from hubserve.package import trust
 from hubserve.package.formats import FORMATS
@@ -123,6 +125,26 @@ class _OtherWhenTraced(nn.Module):
 
     def forward(self, x):
         return self.net(x) * (2 if torch.jit.is_tracing() else 1)
+
+
+class _SlicedInSteps(nn.Module):
+    """A network of which every second feature is taken; ncnn's layer of slices has no step."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, stride=2)
+        self.last = nn.Linear(8, 7)
+
+    def forward(self, x):
+        return self.last(self.first(x)[:, ::2].mean((2, 3)))
+
+
+@pytest.mark.skipif(not installed("ncnn"), reason="pip install 'hubserve[ncnn]'")
+def test_an_operation_without_a_layer_is_named(tmp_path):
+    exportable = ExportableModel(_SlicedInSteps(), torch.rand(1, 3, 32, 32))
+    with pytest.raises(ExportError, match=r"_SlicedInSteps cannot run in ncnn, which has no layer for Tensor.slice$"):
+        export_ncnn(exportable, tmp_path / "model.ncnn.param")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", mobile("ncnn"))
