@@ -262,6 +262,7 @@ class other_server:  # noqa: N801 - used as a statement
         self.server.server_close()
 
 
+@pytest.mark.slow
 def test_lite0_is_right_on_224_of_250_images(shared):
     """With the real weights, as PyTorch runs them, over ImageNet's own classes."""
     card = load_card("efficientnet-lite0")

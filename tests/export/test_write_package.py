@@ -85,6 +85,7 @@ numpy.save(sys.argv[3], logits)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.onnx", "model.torchscript.pt", "model.pt2"])
 def test_runs_in_a_process_without_hubserve(package, tmp_path, name):
     batch = random_batches((3, 32, 32), sizes=(4,))[0]
@@ -163,6 +164,7 @@ class TestNothingIsHalfWritten:
         assert [path.name for path in tmp_path.rglob("*")] == ["p", "diary.txt"]
 
 
+@pytest.mark.slow
 class TestSpoiled:
     def test_no_package(self, tmp_path):
         with pytest.raises(PackageError, match=r"no readable manifest\.json"):

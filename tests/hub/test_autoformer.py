@@ -188,6 +188,7 @@ class TestFreshWeights:
         assert all((tensor == 1).all() for key, tensor in state.items() if key.endswith("norm.weight"))
 
 
+@pytest.mark.slow
 class TestExport:
     @pytest.fixture
     def model(self):

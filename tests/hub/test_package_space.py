@@ -155,6 +155,7 @@ def test_another_folder(package, tmp_path, monkeypatch):
         package_space(package)
 
 
+@pytest.mark.slow
 class TestChangedSource:
     def test_the_same_network_loads_with_a_warning(self, package, folder):
         edit(folder, "Small networks", "Quite small networks")

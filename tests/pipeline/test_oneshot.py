@@ -47,6 +47,7 @@ def found_by_darts(tmp_path_factory):
     return run, reported
 
 
+@pytest.mark.slow
 class TestDarts:
     def test_supernet_first(self, found_by_darts):
         _, reported = found_by_darts
@@ -84,6 +85,7 @@ class TestDarts:
         assert all(torch.equal(trained[name], served[name]) for name in served)
 
 
+@pytest.mark.slow
 def test_spos_goes_on_after_a_stop_in_either_half(home, monkeypatch):
     monkeypatch.setattr("hubserve.pipeline.status_writer.PAUSE_SECONDS", 0.0)
     run = jobs.create(short(strategy=SPOS, recipe={"epochs": 3}, budget={"trials": 3}, retrain=None, publish=None))

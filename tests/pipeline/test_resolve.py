@@ -259,6 +259,7 @@ TABLE_SETTINGS = {"stem_out_channels": 4, "num_modules_per_stack": 1, "num_label
 CALLS = {"input_size": 16, "batch_size": 1, "threads": 1}
 
 
+@pytest.mark.slow
 class TestLatencyTable:
     """A job that names a lookup table."""
 

@@ -129,6 +129,7 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_interrupted_at_every_phase_it_goes_on_and_publishes_once(home):
     run = jobs.create(short())
     for phase in ("search", "retrain", "test", "export", "profile", "publish"):
@@ -161,6 +162,7 @@ def test_nothing_small_enough(home):
     assert not (run.path / "package").exists()
 
 
+@pytest.mark.slow
 def test_after_a_fault_it_goes_on_and_the_weights_of_the_trial_are_kept(home, monkeypatch):
     """No retraining, and nothing published: the package stays in the run folder."""
 

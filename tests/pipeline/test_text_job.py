@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from hubserve import jobs, store
+from hubserve.data.named_datasets import load_search_data
 from hubserve.errors import JobError
 from hubserve.package.text_classifier import text_classifier
 from hubserve.package.text_tokenizer import TOKENIZER
@@ -89,5 +90,7 @@ def test_a_search_on_texts_is_published_and_answers_them():
     assert package.accuracy.images == 24
     assert package.manifest.provenance.search["val_acc"] >= 0.8
     assert json.loads((run.path / "data.json").read_text())["items"] == {"train": 192, "val": 24, "test": 24}
-    (good,), (bad,) = text_classifier(package).classify(["a great film", "dull story, poor cast"], top_k=1)
-    assert (good.label, bad.label) == ("positive", "negative")
+    test = load_search_data("movie-sentences").test
+    answers = text_classifier(package).classify(test.texts, top_k=1)
+    right = [answer[0].index == label for answer, label in zip(answers, test.targets.tolist(), strict=True)]
+    assert sum(right) / len(right) == pytest.approx(status.test_acc)

@@ -39,6 +39,7 @@ def test_pages_are_up_to_date(pages):
         assert (DOCS / name).read_text("utf-8") == text, f"docs/hub/{name} is old: run scripts/docs"
 
 
+@pytest.mark.slow
 def test_links_lead_somewhere(pages):
     for name, text in pages.items():
         for target in re.findall(r"\]\(([^)]+)\)", text):

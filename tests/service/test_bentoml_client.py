@@ -40,6 +40,13 @@ def test_embed(client, coffee):
     assert len(client.embed(image=coffee)["features"]) == 1280
 
 
+def test_texts_arrive_as_json(client):
+    with pytest.raises(BentoMLException, match=r"efficientnet-lite0:\S+ is no text classifier: it takes images"):
+        client.classify_text(text="a good film", top_k=1)
+    with pytest.raises(BentoMLException, match="both 'text' and 'texts'"):
+        client.classify_text(text="a good film", texts=["a bad one"])
+
+
 def test_arguments_are_checked(client, coffee):
     with pytest.raises(TypeError, match="topk"):
         client.classify(image=coffee, topk=2)

@@ -83,6 +83,7 @@ SETTLED = """async () => {
 CATS = re.compile("tabby|tiger cat|Egyptian cat")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.xdist_group("server"),
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here: apt-get install chromium"),
 ]

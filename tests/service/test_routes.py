@@ -342,6 +342,7 @@ class TestAliases:
         assert problem(client.delete("/aliases/x", headers=CHANGE), 404, "ModelNotFoundError")
 
 
+@pytest.mark.slow
 class TestExports:
     def test_from_start_to_download(self, client, sees):
         wish = {"space": "ProxylessNAS", "settings": SETTINGS, "arch": ARCH, "formats": ["torchscript"]}

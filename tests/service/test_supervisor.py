@@ -87,6 +87,7 @@ def running(request, tmp_path_factory) -> Iterator[Running]:
     assert not list((home / "tmp").glob("bentoml-uds-*"))
 
 
+@pytest.mark.slow
 def test_only_the_port_that_was_asked_for_can_be_opened(running):
     until(lambda: len(tree(running.process.pid)) > running.workers)
     assert listening(running.process.pid) == {f"tcp 127.0.0.1:{running.port}"}
@@ -328,6 +329,7 @@ def test_an_expected_error_at_the_start_of_a_worker_is_one_sentence(monkeypatch)
     assert sent == [{"type": "lifespan.startup.failed", "message": message}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", [(), ("onnxruntime", "onnxruntime-gpu")], ids=["one_runtime", "both"])
 def test_the_start_warns_of_two_onnx_runtimes(others, tmp_path, monkeypatch, caplog):
     for name in others:

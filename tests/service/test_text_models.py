@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import threading
 from pathlib import Path
 
@@ -473,6 +474,23 @@ def test_the_log_of_predictions_has_labels_and_no_text(ports, client):
         assert lines[identity]["model"] == "reviews:v1"
     assert "image" in lines["log-3"]
     assert "secret" not in text
+
+
+def test_without_the_library_the_version_is_refused_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    for name in ("GRPC_PORT", "READ_TOKEN", "PREDICTION_LOG"):  # Those of the other service of this module.
+        monkeypatch.delenv(f"HUBSERVE_{name}", raising=False)
+    for name, value in {"THREADS": "1", "SESSION_THREADS": "1", "MAX_BATCH": "2"}.items():
+        monkeypatch.setenv(f"HUBSERVE_{name}", value)
+    with store_at(tmp_path):
+        store.publish(GOLDEN / "text-package", version="v1")
+    with service_over(tmp_path) as url:
+        answer = httpx2.post(f"{url}/classify-text", content="a film")
+        (row,) = httpx2.get(f"{url}/models").json()
+    assert (answer.status_code, answer.json()["error"]["type"]) == (409, "ModelRefusedError")
+    assert row["state"] == "refused"
+    for says in (answer.json()["error"]["message"], row["problem"]):
+        assert "pip install 'hubserve[text]'" in says
 
 
 def test_the_list_says_what_the_model_takes(client):

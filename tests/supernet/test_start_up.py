@@ -160,6 +160,21 @@ class TestMemoryFormat:
             return network
 
         monkeypatch.setattr(ENAS, "build", build)
-        RandomOneShot().run(CELLS, Noise(), device="cpu")
+        RandomOneShot().run(TinyENAS(width=8, num_cells=3), Noise(), device="cpu")
         assert formats
         assert set(formats) == {channels_last}
+
+    def test_not_where_convolutions_have_few_channels(self, monkeypatch):
+        """oneDNN writes behind the end of their gradients then."""
+        monkeypatch.setattr(TinyENAS, "channels_last", True, raising=False)
+        formats, real_build = [], ENAS.build
+
+        def build(self, pick):
+            network = real_build(self, pick)
+            network.register_forward_pre_hook(lambda network, inputs: formats.append(inputs[0].is_contiguous()))
+            return network
+
+        monkeypatch.setattr(ENAS, "build", build)
+        RandomOneShot().run(CELLS, Noise(), device="cpu")
+        assert formats
+        assert all(formats)

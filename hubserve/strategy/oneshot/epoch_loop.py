@@ -13,6 +13,7 @@ from hubserve.data.nested_batches import batch_on
 from hubserve.errors import StrategyError
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
 from hubserve.training.evaluator import SharedTraining, TrainingEvaluator
+from hubserve.training.memory_format import training_format
 from hubserve.training.process_group import ProcessGroup
 from hubserve.training.seeding import seeded
 
@@ -81,7 +82,7 @@ class EpochLoop:
         inputs, targets = batch_on(batch, self.device)
         is_image = isinstance(inputs, torch.Tensor) and inputs.dim() == 4
         if is_image and self.device.type == "cpu" and self.search.supernet.space.channels_last:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            inputs = inputs.contiguous(memory_format=training_format(self.search.supernet))
         return inputs, targets
 
 

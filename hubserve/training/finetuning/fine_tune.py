@@ -21,6 +21,7 @@ from hubserve.training.finetuning.prepare_features import Step, prepare_features
 from hubserve.training.finetuning.split_network import split_for
 from hubserve.training.finetuning.square_images import SquareImages
 from hubserve.training.finetuning.train_together import LayersWork, train_together
+from hubserve.training.memory_format import training_format
 from hubserve.training.seeding import seeded
 from hubserve.training.settings import TrainingSettings
 
@@ -92,7 +93,7 @@ def fine_tune(
     settings = training_settings(recipe)
     device = OneDevice(settings)
     # Convolutions of mobile networks train about 1.6 times as fast on the CPU with the channels last.
-    model.to(device.device).to(memory_format=torch.channels_last)
+    model.to(device.device).to(memory_format=training_format(model))
     features = prepare_features(split, train, val, recipe, device=device.device, seed=seed, folder=folder, step=progress.step)
     progress.features(clock.seconds)
     train_part, val_part = TrainingPart(features.train, train.labels), TrainingPart(features.val, val.labels)

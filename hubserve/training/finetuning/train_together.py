@@ -6,7 +6,6 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
@@ -19,6 +18,7 @@ from hubserve.training.finetuning.layer_training import LayerTraining
 from hubserve.training.finetuning.prepare_features import prepare_features
 from hubserve.training.finetuning.split_network import split_for
 from hubserve.training.finetuning.square_images import SquareImages
+from hubserve.training.memory_format import training_format
 from hubserve.training.received_messages import received
 from hubserve.training.settings import TrainingSettings
 from hubserve.training.trial_weights import pack, unpack
@@ -81,7 +81,7 @@ def _train_layers(devices: Devices, model: nn.Module, work: LayersWork, connecti
     """
     model.eval()
     split = split_for(model, work.train.normalise(work.train.squares([0, 1])), work.recipe)
-    model.to(devices.device).to(memory_format=torch.channels_last)
+    model.to(devices.device).to(memory_format=training_format(model))
     features = prepare_features(
         split,
         work.train,

@@ -246,6 +246,7 @@ class TestFeasible:
             feasibility(table, SPACE, max_ms=0, archs=10)
 
 
+@pytest.mark.slow
 def test_a_tiny_space_for_real(tmp_path):
     """Operations by ONNX Runtime's profiler, networks by export and session."""
     reported = []

@@ -17,6 +17,7 @@ from tests.supernet.spaces import SIZE, TINY, Small
 SHAPE = (3, SIZE, SIZE)
 
 
+@pytest.mark.slow
 class TestCostTable:
     @pytest.mark.parametrize("name", ["NasBench201", "ProxylessNAS"])
     def test_is_exact_where_costs_add_up(self, name):

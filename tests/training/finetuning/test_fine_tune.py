@@ -69,7 +69,7 @@ class KilledError(Exception):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("at", [0, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 2))])
 def test_after_a_kill_it_ends_as_without(tmp_path, images, at):
     """Stopped after the checkpoint of an epoch; what the first process knew is lost."""
     alone, history = tuned(tmp_path / "alone", images)
@@ -89,6 +89,7 @@ def test_after_a_kill_it_ends_as_without(tmp_path, images, at):
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_stopped_while_features_are_computed_it_ends_as_without(tmp_path, images):
     alone, _ = tuned(tmp_path / "alone", images)
     done = itertools.count()
@@ -103,7 +104,7 @@ def test_stopped_while_features_are_computed_it_ends_as_without(tmp_path, images
     assert all(torch.equal(tensor, resumed.state_dict()[name]) for name, tensor in alone.state_dict().items())
 
 
-@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_after_an_image_is_removed_the_features_are_those_of_the_others(tmp_path, part):
     """They are found by place: those of the killed run would be one place off, and have the labels of others."""
     images = parts(tmp_path / "images")

@@ -1,0 +1,20 @@
+"""`training_format`: in which order of axes the images of a network are trained on the CPU."""
+
+import torch
+from torch import nn
+
+FEWEST_CHANNELS = 8
+"""Smallest number of input channels with which convolutions of 1 x 1 are trained with the channels last.
+
+With 2 to 7, and a stride, oneDNN (of torch 2.14.1, on an AMD EPYC) writes behind the end of the gradient of the weights, which
+ends the process or changes other numbers. The networks of the hub have more channels."""
+
+
+def training_format(network: nn.Module) -> torch.memory_format:
+    """Returns `torch.channels_last`, with which convolutions train faster, or the usual format if that may not be safe.
+
+    Args:
+        network: Network or supernet. Its parameters are looked at, since those of a supernet say nothing of strides.
+    """
+    unsafe = any(tensor.shape[2:] == (1, 1) and 1 < tensor.shape[1] < FEWEST_CHANNELS for tensor in network.parameters())
+    return torch.contiguous_format if unsafe else torch.channels_last
