@@ -126,16 +126,16 @@ def test_a_job_is_parsed_resolved_and_loaded_once(hubserve, write, monkeypatch):
     for place in (
         "hubserve.jobs.parse_job",
         "hubserve.jobs.run_folder.parse_job",
-        "hubserve.pipeline.resolve_search.load_dataset",
+        "hubserve.pipeline.resolve_search.load_search_data",
         "hubserve.pipeline.resolve_search.check_search",
-        "hubserve.pipeline.resolve_search.complexity",
-        "hubserve.pipeline.resolved_search.Classification",
+        "hubserve.pipeline.tasks.image_task.complexity",
+        "hubserve.pipeline.tasks.image_task.Classification",
     ):
         count(place)
     job = write(short(budget={"trials": 1}, retrain={"epochs": 1}))
     assert json.loads(hubserve("search", job, "--json").out)["state"] == "done"
     # Three evaluators: one for each recipe, and one that scores the test part.
-    once = dict.fromkeys(("parse_job", "load_dataset", "check_search", "complexity"), 1)
+    once = dict.fromkeys(("parse_job", "load_search_data", "check_search", "complexity"), 1)
     assert counts == {**once, "Classification": 3}
 
 

@@ -93,7 +93,7 @@ class TestHandMade:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"objectives": ["val_acc"]}, "^publish.front = 3: a front has val_acc and a cost"),
+        ({"objectives": ["val_acc"]}, "^publish.front = 3: a front has a score and a cost"),
         ({"strategy": {"name": "DARTS"}, "budget": {}}, "^publish.front = 3: DARTS ends in one arch"),
         ({"publish": {"front": 3, "name": "a" * 60}}, "^publish.front = 3: the name a+-front-2 has 68 characters"),
     ],

@@ -65,7 +65,7 @@ def test_batches_are_those_of_the_recipe(tmp_path):
         ({"zero_cost_filter": {"score": "naswot"}}, "^zero_cost_filter: zero-cost scores are computed on images"),
         ({"recipe": RECIPE | {"drop_path_prob": 0.1}}, "^recipe: .*no drop path"),
         ({"data": {"name": "spoken-numbers", "folder": "x"}}, "^data: spoken-numbers are made by eSpeak NG, and folder"),
-        ({"latency": {"table": "x.json"}}, "^latency.table: tables are of networks for images"),
+        ({"latency": {"table": "x.json"}}, "^latency.table: no latency table at"),
     ],
 )
 def test_what_does_not_fit_is_reported_with_its_key(changes, message, tmp_path):
