@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from hubserve import jobs
+from hubserve.evaluator import Classification
 from hubserve.jobs import Best, ObjectiveInfo, Run, TrialRow
 from hubserve.pipeline.run import find_draw
 from tests.jobs.definitions import SMALLEST
@@ -129,9 +130,15 @@ def test_a_job_is_parsed_resolved_and_loaded_once(hubserve, write, monkeypatch):
         "hubserve.pipeline.resolve_search.load_search_data",
         "hubserve.pipeline.resolve_search.check_search",
         "hubserve.pipeline.tasks.image_task.complexity",
-        "hubserve.pipeline.tasks.image_task.Classification",
     ):
         count(place)
+    made = Classification.__init__
+
+    def counted_evaluator(self: Classification, *arguments: Any, **more: Any) -> None:
+        counts["Classification"] += 1
+        made(self, *arguments, **more)
+
+    monkeypatch.setattr(Classification, "__init__", counted_evaluator)
     job = write(short(budget={"trials": 1}, retrain={"epochs": 1}))
     assert json.loads(hubserve("search", job, "--json").out)["state"] == "done"
     # Three evaluators: one for each recipe, and one that scores the test part.
