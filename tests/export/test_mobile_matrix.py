@@ -51,10 +51,15 @@ def cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-@pytest.mark.slow
+QUICK = 3
+"""Number of networks in the slow part; a cell of the others takes up to a minute even without a converter."""
+
+MARKED = [pytest.param(name, marks=pytest.mark.slow if i < QUICK else pytest.mark.long) for i, name in enumerate(NAMES)]
+
+
 @pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize("format", FORMATS)  # The upper one changes first: the formats of one network follow each other.
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MARKED)
 def test_right_or_refused(name, format, tmp_path):
     if format in MODULES and not installed(format):
         pytest.skip(f"pip install 'hubserve[{extra(format)}]'")
