@@ -12,7 +12,8 @@ from torch import nn
 
 from hubserve.benchmarks.zero_cost import SCORES, defined_scores, zero_cost_scores
 from hubserve.errors import EvaluatorError, UndefinedScoreError
-from hubserve.hub import SPACES, NasBench201, get_space
+from hubserve.hub import NasBench201, get_space
+from tests.hub.image_spaces import IMAGE_SPACES
 from tests.hub.test_training import SMALL
 from tests.marks import slow_but
 
@@ -32,7 +33,7 @@ def network_of(name: str, seed: int = 0) -> nn.Module:
 
 
 @pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", slow_but(SPACES, QUICK))
+@pytest.mark.parametrize("name", slow_but(IMAGE_SPACES, QUICK))
 def test_every_space(name, training):
     network, given = network_of(name).train(training), batch()
     next(network.parameters()).grad = torch.ones_like(next(network.parameters()))
