@@ -19,7 +19,7 @@ from tests.marks import slow_but
 
 QUICK = {"NasBench201", "AutoFormer"}
 FOR_ALL = ("jacov", "snip", "params", "macs")
-DEFINED = dict.fromkeys(SPACES, tuple(SCORES)) | {"AutoFormer": FOR_ALL}
+DEFINED = dict.fromkeys(IMAGE_SPACES, tuple(SCORES)) | {"AutoFormer": FOR_ALL}
 
 
 def batch(images: int = 4, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
