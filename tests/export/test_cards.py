@@ -9,17 +9,24 @@ from hubserve.hub.registry import card_space
 from tests.export.matrix import assert_exports
 from tests.hub.image_spaces import IMAGE_CARDS
 from tests.hub.parity import fill
-from tests.marks import slow_but
 
 GAIN = {"darts-v2": 1.5}
 """That of its fixture; deeper networks overflow with the usual one."""
 
 
 QUICK = {"efficientnet-lite0"}
-"""The one with real weights; the others, whose kinds of networks test_spaces exports too, are marked as slow."""
+"""The one with real weights; the others, whose kinds of networks test_spaces exports too, are marked as slow or long."""
+
+SLOW = {"acenas-m1", "autoformer-tiny", "cream-043", "darts-v2", "mobilenetv3-small-050", "proxyless-cpu", "spos"}
+"""One of each kind. The others are the same kinds in other sizes, and take up to 100 CPU seconds each."""
+
+MARKED = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.long)
+    for name in IMAGE_CARDS
+]
 
 
-@pytest.mark.parametrize("name", slow_but(IMAGE_CARDS, QUICK))
+@pytest.mark.parametrize("name", MARKED)
 def test_every_card_exports_with_parity(name, tmp_path):
     card = load_card(name)
     model = card_space(card).freeze(card.arch)
