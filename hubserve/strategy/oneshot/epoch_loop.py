@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from random import Random
 
 import torch
@@ -80,10 +81,15 @@ class EpochLoop:
     def _on_device(self, batch: Batch) -> Batch:
         """Returns the batch on the device; on the CPU, its images are in the memory format that the space asks for."""
         inputs, targets = batch_on(batch, self.device)
-        is_image = isinstance(inputs, torch.Tensor) and inputs.dim() == 4
-        if is_image and self.device.type == "cpu" and self.search.supernet.space.channels_last:
-            inputs = inputs.contiguous(memory_format=training_format(self.search.supernet))
+        if self._image_format is not None and isinstance(inputs, torch.Tensor) and inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=self._image_format)
         return inputs, targets
+
+    @cached_property
+    def _image_format(self) -> torch.memory_format | None:
+        """The memory format in which the space wants images on the CPU; None leaves them as they are."""
+        wants = self.device.type == "cpu" and self.search.supernet.space.channels_last
+        return training_format(self.search.supernet) if wants else None
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
