@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from hubserve.complexity import complexity
 from hubserve.data.labelled_data import LabelledData
@@ -18,17 +17,13 @@ from hubserve.data.loaders import MORE_SHARED_MEMORY
 from hubserve.data.names import shown
 from hubserve.data.scan import Scan
 from hubserve.errors import HubserveError, JobError
-from hubserve.evaluator import Classification
 from hubserve.hub import HubSpace
-from hubserve.jobs import Recipe, Run, SearchJob
+from hubserve.jobs import Run, SearchJob
 from hubserve.package.runner import Batch
-from hubserve.pipeline.phases.test import LabelledParts, TestedNetwork
-from hubserve.pipeline.phases.test import test as measure_accuracy
+from hubserve.pipeline.phases.test import TestedNetwork
 from hubserve.pipeline.status_writer import StatusWriter
-from hubserve.pipeline.tasks.recipe_arguments import loader, recipe_arguments
-from hubserve.pipeline.tasks.search_task import SearchTask
+from hubserve.pipeline.tasks.labelled_task import LabelledTask
 from hubserve.preprocess import Preprocess
-from hubserve.training.evaluator import Objective
 from hubserve.training.supervised import SupervisedEvaluator
 from hubserve.usable_resources import free_shared_memory
 
@@ -37,7 +32,7 @@ PREPARED_BATCHES = 2
 
 
 @dataclass(frozen=True)
-class ImageTask(SearchTask):
+class ImageTask(LabelledTask):
     """A search on labelled images.
 
     Attributes:
@@ -47,10 +42,6 @@ class ImageTask(SearchTask):
     data: LabelledData
 
     @property
-    def objective(self) -> Objective:
-        return Classification.objectives[0]
-
-    @property
     def preprocess(self) -> Preprocess:
         return self.data.preprocess
 
@@ -58,15 +49,8 @@ class ImageTask(SearchTask):
     def scan(self) -> Scan | None:
         return self.data.scan
 
-    def space_settings(self) -> dict[str, Any]:
-        return {"num_labels": len(self.data.labels)}
-
     def check_space(self, job: SearchJob, space: HubSpace) -> None:
-        if space.num_labels != len(self.data.labels):
-            raise JobError(
-                f"space: {job.space.name} has {space.num_labels} classes and {self.data.name} has {len(self.data.labels)}; "
-                "leave num_labels out"
-            )
+        super().check_space(job, space)
         size = self.preprocess.input_size
         try:
             with warnings.catch_warnings():
@@ -78,18 +62,6 @@ class ImageTask(SearchTask):
             raise JobError(
                 f"data: {job.space.name} does not take images of {size} pixels: {error}; set data.settings.size"
             ) from error
-
-    def evaluator(self, recipe: Recipe, scored: Dataset[Any], *, workers: int) -> Classification:
-        return Classification(
-            train_dataloaders=loader(self.data.train, recipe.batch_size, workers, shuffle=True),
-            val_dataloaders=loader(scored, recipe.batch_size, workers, shuffle=False),
-            num_classes=len(self.data.labels),
-            **recipe_arguments(recipe),
-        )
-
-    def record(self) -> dict[str, Any]:
-        parts = dict(zip(("train", "val", "test"), self.sizes, strict=True))
-        return {"labels": list(self.data.labels), "items": parts}
 
     def facts(self) -> dict[str, Any]:
         sizes = " / ".join(f"{size:,}" for size in self.sizes)
@@ -110,16 +82,10 @@ class ImageTask(SearchTask):
             files = [f"image {i}" for i in range(self.sizes[2])]
         else:
             files = [shown(image.file) for image in self.scan.images if image.part == "test"]
-        parts = LabelledParts(self.data.name, self.data.labels, val.val_batches, test.val_batches, files)
-        return measure_accuracy(model, parts, run, status)
+        return self._tested(model, val, test, run, status, files=files)
 
     def package_entries(self, space: HubSpace, tested: TestedNetwork) -> Mapping[str, Any]:
-        return {
-            "preprocess": self.preprocess,
-            "labels": self.data.labels,
-            "temperature": tested.temperature,
-            "accuracy": tested.accuracy,
-        }
+        return {**super().package_entries(space, tested), "preprocess": self.preprocess}
 
     def compared_images(self, evaluator: SupervisedEvaluator) -> Sequence[Batch]:
         """Returns two batches of at most 16 validation images."""

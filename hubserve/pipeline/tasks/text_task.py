@@ -5,24 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from torch.utils.data import Dataset
 
 from hubserve.data.loaders import in_order
 from hubserve.data.text_data import TextData
 from hubserve.data.text_dataset import PADDING
 from hubserve.errors import JobError, MissingExtraError, PackageError, TensorError
-from hubserve.evaluator import Classification
 from hubserve.hub import HubSpace
-from hubserve.jobs import Recipe, Run, SearchJob
+from hubserve.jobs import Run, SearchJob
 from hubserve.package.signature import ModelSignature
 from hubserve.package.text_tokenizer import TextTokenizer
 from hubserve.pipeline.check_definition import make_space
-from hubserve.pipeline.phases.test import LabelledParts, TestedNetwork
-from hubserve.pipeline.phases.test import test as measure_accuracy
+from hubserve.pipeline.phases.test import TestedNetwork
 from hubserve.pipeline.status_writer import StatusWriter
-from hubserve.pipeline.tasks.recipe_arguments import loader, recipe_arguments
-from hubserve.pipeline.tasks.search_task import SearchTask
-from hubserve.training.evaluator import Objective
+from hubserve.pipeline.tasks.labelled_task import LabelledTask
 from hubserve.training.supervised import SupervisedEvaluator
 
 MOST_COMPARED = 32
@@ -30,7 +25,7 @@ MOST_COMPARED = 32
 
 
 @dataclass(frozen=True)
-class TextTask(SearchTask):
+class TextTask(LabelledTask):
     """A search on labelled texts.
 
     Attributes:
@@ -39,13 +34,9 @@ class TextTask(SearchTask):
 
     data: TextData
 
-    @property
-    def objective(self) -> Objective:
-        return Classification.objectives[0]
-
     def space_settings(self) -> dict[str, Any]:
         return {
-            "num_labels": len(self.data.labels),
+            **super().space_settings(),
             "vocab_size": self.data.vocabulary,
             "max_length": self.data.max_tokens,
             "pad_id": PADDING,
@@ -63,30 +54,16 @@ class TextTask(SearchTask):
             )
 
     def check_space(self, job: SearchJob, space: HubSpace) -> None:
-        name = job.space.name
-        if space.num_labels != len(self.data.labels):
-            raise JobError(
-                f"space: {name} has {space.num_labels} classes and {self.data.name} has {len(self.data.labels)}; leave "
-                "num_labels out"
-            )
+        super().check_space(job, space)
         try:
             TextTokenizer(self.data.tokenizer, space.inputs[0])
             (ids, _) = next(iter(in_order(self.data.val, 2)))
             ModelSignature(space.inputs, space.outputs).check({space.inputs[0].name: ids.numpy()})
         except (PackageError, MissingExtraError, TensorError) as error:
-            raise JobError(f"data: {name} does not take the texts of {self.data.name}: {error}") from error
-
-    def evaluator(self, recipe: Recipe, scored: Dataset[Any], *, workers: int) -> Classification:
-        return Classification(
-            train_dataloaders=loader(self.data.train, recipe.batch_size, workers, shuffle=True),
-            val_dataloaders=loader(scored, recipe.batch_size, workers, shuffle=False),
-            num_classes=len(self.data.labels),
-            **recipe_arguments(recipe),
-        )
+            raise JobError(f"data: {job.space.name} does not take the texts of {self.data.name}: {error}") from error
 
     def record(self) -> dict[str, Any]:
-        parts = dict(zip(("train", "val", "test"), self.sizes, strict=True))
-        return {"labels": list(self.data.labels), "items": parts, "sha256": self.data.sha256}
+        return {**super().record(), "sha256": self.data.sha256}
 
     def facts(self) -> dict[str, Any]:
         sizes = " / ".join(f"{size:,}" for size in self.sizes)
@@ -103,15 +80,11 @@ class TextTask(SearchTask):
         self, model: nn.Module, val: SupervisedEvaluator, test: SupervisedEvaluator, run: Run, status: StatusWriter
     ) -> TestedNetwork:
         files = [_shortened(text) for text in self.data.test.texts]
-        parts = LabelledParts(self.data.name, self.data.labels, val.val_batches, test.val_batches, files)
-        return measure_accuracy(model, parts, run, status)
+        return self._tested(model, val, test, run, status, files=files)
 
     def package_entries(self, space: HubSpace, tested: TestedNetwork) -> Mapping[str, Any]:
         return {
-            "preprocess": None,
-            "labels": self.data.labels,
-            "temperature": tested.temperature,
-            "accuracy": tested.accuracy,
+            **super().package_entries(space, tested),
             "signature": ModelSignature(space.inputs, space.outputs),
             "tokenizer": self.data.tokenizer,
         }
