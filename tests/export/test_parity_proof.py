@@ -20,7 +20,7 @@ from hubserve.export.write_package import write_package
 from hubserve.package.manifest import Provenance
 from hubserve.preprocess import Preprocess
 from tests.export.nets import small_source
-from tests.export.test_weights_file import Tied
+from tests.export.test_write_weights import Tied
 
 PREPROCESS = Preprocess(input_size=32, resize=32)
 
