@@ -21,6 +21,7 @@ from hubserve.export.onnx_precision import halve_onnx, quantize_onnx
 from hubserve.export.torchscript import READS_WITH, export_torchscript
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import Format
+from hubserve.package.onnx_runner import EXACT_SUMS
 
 
 def _onnx(source: ExportableModel, path: Path) -> dict[str, Any]:
@@ -37,7 +38,8 @@ def _fp16(source: ExportableModel, path: Path) -> dict[str, Any]:
 def _int8(source: ExportableModel, path: Path) -> dict[str, Any]:
     with _float32(source, path) as start:
         quantize_onnx(start, path, source.calibration)
-    return {"opset": OPSET, "precision": "int8", "method": "static, QDQ, per channel"} | _calibrated(source)
+    facts = {"opset": OPSET, "precision": "int8", "method": "static, QDQ, per channel", "session_config": dict(EXACT_SUMS)}
+    return facts | _calibrated(source)
 
 
 @contextmanager

@@ -17,6 +17,11 @@ from hubserve.package.runner import DAY, Batch
 INPUT, OUTPUT, FEATURES = "images", "logits", "features"
 """Names of the tensors of an ONNX file; FEATURES is the input of the layer that computes the logits."""
 
+EXACT_SUMS = {"session.x64quantprecision": "1"}
+"""Entry of a session's configuration without which sums of products of 8-bit integers saturate on x86 CPUs without VNNI.
+
+It changes nothing on other CPUs, or for other files; docs/decisions/0053-eight-bits-on-every-cpu.md has the measurements."""
+
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -173,5 +178,7 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     # Waiting threads that spin take the cores of other sessions.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for key, value in EXACT_SUMS.items():
+        options.add_session_config_entry(key, value)
     options.log_severity_level = 3
     return options

@@ -86,7 +86,9 @@ class TestInt8:
             if node.op_type == "DequantizeLinear" and node.input[0] in tensors
         }
         assert all(list(scales[t.name].dims) == [t.dims[0]] for t in weights)
-        assert package.manifest.exports["onnx-int8"]["calibration_images"] == 16
+        facts = package.manifest.exports["onnx-int8"]
+        assert facts["calibration_images"] == 16
+        assert facts["session_config"] == {"session.x64quantprecision": "1"}
 
     def test_is_judged_by_images_that_it_did_not_learn_from(self, package):
         report = next(report for report in package.parity if report.format == "onnx-int8")
