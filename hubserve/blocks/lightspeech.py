@@ -120,7 +120,8 @@ class SequencePredictor(nn.Module):
         positions: Whether embeddings of the steps' positions, multiplied by a learned factor, are added to the sequence.
 
     Shapes:
-        forward: x (batch, steps, dim), 0 for padding, and keep (batch, steps), False for padding -> (batch, steps, n_out).
+        forward: x (batch, steps, dim), 0 for padding, and keep (batch, steps), False for padding -> (batch, steps, n_out). The
+            numbers of padding mean nothing: with `mask_padding` they are the bias of the linear layer, else anything.
     """
 
     def __init__(

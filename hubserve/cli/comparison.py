@@ -30,7 +30,7 @@ from hubserve.comparison import (
     summary_frame,
     time_frame,
 )
-from hubserve.comparison.named_tables import DATASETS, TableOptions
+from hubserve.comparison.nas_benchmark_tables import DATASETS, TableOptions
 from hubserve.comparison.report import write_report
 from hubserve.comparison.report_pages import report_pages
 from hubserve.comparison.table_files import table_file

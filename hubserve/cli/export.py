@@ -35,7 +35,7 @@ def write(
     Args:
         source: Model to export.
         folder: Folder of the package.
-        formats: Names of the formats to export; None takes all float32 formats that this version of Python supports.
+        formats: Names of the formats to export; None takes those of `DEFAULT_FORMATS` that this version of Python supports.
         images: Folder of images on which the formats are compared; None compares them on generated images only.
         max_images: Largest number of these images to use.
         triton: Folder of the Triton model repository; None adds no entry.

@@ -12,7 +12,7 @@ from hubserve.comparison.benchmark_table import BenchmarkTable, Scores, table_of
 from hubserve.comparison.comparison import StrategyComparison, compare
 from hubserve.comparison.competitors import Competitor, find_competitors
 from hubserve.comparison.frames import Frame, curve_frame, pair_frame, random_frame, rank_frame, summary_frame, time_frame
-from hubserve.comparison.named_tables import NAMED_TABLES, named_table
+from hubserve.comparison.nas_benchmark_tables import NAMED_TABLES, named_table
 from hubserve.comparison.scored_csv import read_scored_csv
 from hubserve.comparison.table_result import TableResult
 from hubserve.comparison.table_space import TableSpace

@@ -75,7 +75,7 @@ def movie_sentences(
 
 
 def rated_sentences() -> list[LabelledText]:
-    """Returns all sentences whose rating is not 0, with the index of their class, in the order of the file.
+    """Returns all sentences whose rating is not 0, with the index of their class in `LABELS`, in the order of the file.
 
     Raises:
         DatasetError: The archive is not on this machine and cannot be downloaded, or is another one.

@@ -20,6 +20,8 @@ SIZES = ("size", "resize", "input_size", "img_size")
 def check_values(key: str, value: Any) -> None:
     """Checks that settings, or an arch, consist of small numbers, strings, lists and mappings; see `MAX_TEXT`.
 
+    True, False and None are allowed too.
+
     Raises:
         SpaceError: A value is too large, nested too deeply, or of another type; the message begins with `key`.
     """

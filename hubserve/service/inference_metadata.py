@@ -7,11 +7,11 @@ from hubserve import __version__
 from hubserve.package.manifest import TensorEntry
 from hubserve.service.inference_protocol import FEATURES, LOGITS, OUTPUTS, PROBABILITIES
 from hubserve.service.inference_tensors import IMAGES, PICTURES
+from hubserve.service.inference_texts import TEXTS
 from hubserve.service.live_models import LiveModels
 from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.service_state import ServiceState
 from hubserve.service.tensor_protocol import DATATYPES
-from hubserve.service.text_protocol import TEXTS
 from hubserve.store import StoredModel
 
 PLATFORMS = {"torchscript": "pytorch_torchscript", "pt2": "pytorch_pt2"}

@@ -17,7 +17,8 @@ class ElasticSupernet(Supernet):
 
     Unlike in other supernets, the candidates of a layer choice share their weights. A smaller kernel is the middle of the
     largest one, fewer channels are those that come first, and a stage with fewer layers has the first ones of the model. The
-    channels are sorted by importance once, at the beginning, so that those that come first are the most important ones.
+    channels are sorted by importance once, at the beginning, so that those that come first are the most important ones; up to
+    rounding, the largest network computes what it did before.
 
     Args:
         space: The archs that are no larger than that of the model.

@@ -35,7 +35,8 @@ def main(folder: Path, packages: list[Path]) -> None:
     """Describes each package by two files in `folder`: NAME.json with its numbers, and NAME.svg with a drawing of its arch.
 
     NAME is the first 24 digits of the SHA-256 of the manifest. The JSON object has "params" and "macs" (multiply-accumulates of
-    one image), and "problem", a sentence, if the package cannot be counted or drawn.
+    one image). If the arch cannot be drawn, it also has "problem", a sentence, and there is no NAME.svg; if the package cannot
+    be read or counted, it has "problem" alone. The packages after it are described all the same.
 
     Args:
         folder: Folder to write into; it is created if it does not exist.

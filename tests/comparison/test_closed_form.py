@@ -12,7 +12,7 @@ from torch import nn
 
 from hubserve.comparison import Scores, TableSpace, named_table, table_of_rows
 from hubserve.comparison.closed_form import random_closed_form
-from hubserve.comparison.named_tables import TableOptions
+from hubserve.comparison.nas_benchmark_tables import TableOptions
 from hubserve.comparison.scored_csv import ChosenValues
 from hubserve.errors import ArchError
 from hubserve.space import ModelSpace

@@ -143,7 +143,7 @@ def check(
     batch_size: BatchSize = 1,
     table: Table = None,
     nets: Annotated[int, typer.Option(min=3, help="Random networks to export and measure.")] = 30,
-    seed: Annotated[int, typer.Option(help="Seed of the random networks; not that of the build.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the random networks.")] = 1000,
     as_json: Json = False,
 ) -> None:
     """Measure random networks, and show the error of the table's predictions of them."""

@@ -26,6 +26,9 @@ from hubserve.space import Arch, ModelSpace
 
 SAVE_SECONDS = 5.0
 
+DRAWS = 1000
+"""Number of random archs that are drawn for one to which a table was not fitted."""
+
 Progress = Callable[[str, int, int], None]
 """Function that is called with the kind of what is measured, the number measured so far, and the total number."""
 
@@ -161,7 +164,7 @@ def check_table(
         table: Lookup table of the space.
         space: Model space with its settings.
         nets: Number of random networks, at least 1.
-        seed: Seed of the random networks. It must differ from that of the build, to whose networks the table was fitted.
+        seed: Seed of the random networks. Networks to which the table was fitted are passed over.
         max_seconds: Longest time in seconds to measure each network.
         progress: Function that is called after each network.
         measure_network: Function that gets an arch and returns (median milliseconds, number of calls); None takes
@@ -171,7 +174,8 @@ def check_table(
         The error of the predictions, and (predicted, measured) milliseconds of each network.
 
     Raises:
-        ProfileError: `nets` is below 1, or the table is empty or of another space or other settings.
+        ProfileError: `nets` is below 1, the table is empty or of another space or other settings, or was fitted to all networks
+            that were drawn.
         ExportError: A network cannot be exported.
     """
     if nets < 1:
@@ -179,10 +183,23 @@ def check_table(
     rng, pairs = Random(seed), []
     measure = measure_network or (lambda arch: time_network(space, arch, table, max_seconds=max_seconds))
     for i in range(nets):
-        arch = space.random(rng)
+        arch = _unfitted_arch(table, space, rng)
         pairs.append((table.predict(space, arch), measure(arch)[0]))
         progress("whole networks", i + 1, nets)
     return TableError.of(pairs), pairs
+
+
+def _unfitted_arch(table: LatencyTable, space: ModelSpace, rng: Random) -> Arch:
+    """Returns a random arch whose network the table was not fitted to, since the error of those is too small."""
+    fitted = [net.arch for net in table.networks if net.role == "fit"]
+    for _ in range(DRAWS):
+        arch = space.random(rng)
+        if not any(same_arch(arch, other) for other in fitted):
+            return arch
+    raise ProfileError(
+        f"the table was fitted to each of {DRAWS} random networks of {space_name(space)}, so its error cannot be measured on "
+        "others; build it with fewer networks"
+    )
 
 
 def time_network(space: ModelSpace, arch: Mapping[str, Any], table: LatencyTable, *, max_seconds: float) -> tuple[float, int]:

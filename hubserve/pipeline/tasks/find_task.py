@@ -15,7 +15,7 @@ TASKS: dict[type[SearchData], type[SearchTask]] = {LabelledData: ImageTask, Spee
 
 
 def find_task(data: SearchData) -> SearchTask:
-    """Returns the task of the data of a search.
+    """Returns the task of the data of a search. A subclass of known data has the task of its base.
 
     Raises:
         JobError: No task is known for data of this kind.

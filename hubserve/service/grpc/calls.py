@@ -24,6 +24,7 @@ from hubserve.service.error_responses import error_body, status_of
 from hubserve.service.grpc.infer_codec import join_response, read_infer, read_infer_tensors, read_message, write_infer
 from hubserve.service.grpc.messages import MESSAGES, SERVICE
 from hubserve.service.inference_metadata import model_metadata, server_metadata
+from hubserve.service.inference_texts import TextsRequest
 from hubserve.service.json_log import FIELDS
 from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.metrics import count_request
@@ -32,7 +33,6 @@ from hubserve.service.request_identity import CURRENT, RequestIdentity, identify
 from hubserve.service.service_state import ServiceState
 from hubserve.service.tensor_engine import TensorEngine
 from hubserve.service.tensor_protocol import encode_tensors
-from hubserve.service.text_protocol import TextsRequest
 from hubserve.storage_faults import storage_error
 
 log = logging.getLogger("hubserve.service")

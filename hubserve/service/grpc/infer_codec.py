@@ -14,9 +14,9 @@ from hubserve.service.engine import Answer
 from hubserve.service.grpc.field_count import check_field_count
 from hubserve.service.grpc.messages import MESSAGES
 from hubserve.service.inference_answer import EncodedOutput, encode_outputs, stack_answers
+from hubserve.service.inference_texts import TextsRequest, decode_texts_or_tensors
 from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.tensor_protocol import TensorRequest, decode_tensors
-from hubserve.service.text_protocol import TextsRequest, decode_texts_or_tensors
 from hubserve.validation_sentence import first_mistake
 
 

@@ -14,12 +14,12 @@ from hubserve.service.engine import Answer
 from hubserve.service.error_responses import ProtocolErrorResponse, described, problem
 from hubserve.service.inference_answer import EncodedAnswer, InferResponse, join_outputs, stack_answers, write_answer
 from hubserve.service.inference_metadata import model_configuration, model_metadata, repository_index, server_metadata
+from hubserve.service.inference_texts import TextsRequest, decode_texts_or_tensors
 from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.openapi_schemas import schema_of
 from hubserve.service.service_state import ServiceState
 from hubserve.service.tensor_engine import TensorEngine
 from hubserve.service.tensor_protocol import TensorRequest, decode_tensors, encode_tensors
-from hubserve.service.text_protocol import TextsRequest, decode_texts_or_tensors
 from hubserve.validation_sentence import first_mistake
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])

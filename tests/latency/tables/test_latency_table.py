@@ -20,7 +20,7 @@ from hubserve.latency.tables.interpolation import fit_costs
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
 from hubserve.latency.tables.operation_onnx import time_operation
-from hubserve.latency.tables.records import OperationTime, TableError
+from hubserve.latency.tables.records import NetworkTime, OperationTime, TableError
 from hubserve.operations import Operation, arch_operations
 from hubserve.space import ModelSpace
 
@@ -101,6 +101,20 @@ class TestAdditive:
         assert error.within_10 == 0.75
         assert error.worst_error == pytest.approx(1 / 3, rel=1e-5)
         assert len(pairs) == 4
+
+    def test_networks_to_which_it_was_fitted_do_not_judge_it(self, tmp_path):
+        table, measured = build(tmp_path / "t.json"), []
+        check_table(table, SPACE, nets=30, seed=1, measure_network=lambda arch: (measured.append(arch) or net_ms(arch), 1))
+        fitted = [net.arch for net in table.networks if net.role == "fit"]
+        assert len(fitted) >= 5
+        assert not [arch for arch in measured if arch in fitted]
+
+    def test_a_table_that_was_fitted_to_all_networks_is_not_judged(self, tmp_path):
+        table = build(tmp_path / "t.json")
+        every = [NetworkTime(arch=arch, ms=1.0, n=1, role="fit") for arch in map(SPACE.grid_arch, range(SPACE.count()))]
+        table = table.model_copy(update={"networks": every})
+        with pytest.raises(ProfileError, match="fitted to each of 1000 random networks"):
+            check_table(table, SPACE, nets=1, seed=1, measure_network=lambda arch: (net_ms(arch), 1))
 
     def test_what_was_not_measured_is_estimated_from_the_like(self, tmp_path):
         table = build(tmp_path / "t.json")

@@ -11,7 +11,7 @@ import pytest
 from hubserve.benchmarks.arch_keys import digits_key
 from hubserve.benchmarks.score_table import Table
 from hubserve.comparison import compare, named_table, summary_frame
-from hubserve.comparison.named_tables import MACRO_SHA256, TableOptions
+from hubserve.comparison.nas_benchmark_tables import MACRO_SHA256, TableOptions
 from hubserve.comparison.table_files import table_file
 from hubserve.errors import EvaluatorError
 from hubserve.hub import NasBench101, NasBench201
