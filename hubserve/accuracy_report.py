@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from scipy.stats import binomtest
 
-from hubserve.package.accuracy_report import AccuracyReport, ClassFigures, ConfusedPair, WrongImage
+from hubserve.package.accuracy_report import AccuracyReport, ClassFigures, ConfusedPair, Items, WrongImage
 
 BINS = 15
 """Number of bins of the calibration error, as in Guo et al. 2017."""
@@ -42,16 +42,18 @@ def accuracy_report(
     *,
     dataset: str,
     temperature: float | None = None,
+    items: Items = "images",
 ) -> AccuracyReport:
-    """Computes the accuracy, calibration and errors of a model on test images, and returns them as a report.
+    """Computes the accuracy, calibration and errors of a model on test images or texts, and returns them as a report.
 
     Args:
-        logits: Logits that the model computed for the images, (n, classes), n at least 1.
-        true: Index of the true class of each image, (n,).
+        logits: Logits that the model computed for the images or texts, (n, classes), n at least 1.
+        true: Index of the true class of each, (n,).
         labels: Label of each class, in the order of the logits.
-        files: Path of the file of each image.
+        files: Path of the file of each image, or the beginning of each text.
         dataset: Name of the data set, for the report.
         temperature: Number above 0 by which the logits are divided before the softmax; None means 1.
+        items: What was classified: "images" or "texts".
     """
     values = np.asarray(logits, np.float64)
     probabilities = softmax(values / (temperature or 1.0), axis=1)
@@ -63,6 +65,7 @@ def accuracy_report(
     plain = None if temperature is None else calibration_error(softmax(values, axis=1), true)
     return AccuracyReport(
         dataset=dataset,
+        items=items,
         images=len(true),
         top1=hits / len(true),
         top1_interval=(float(interval.low), float(interval.high)),
@@ -73,7 +76,7 @@ def accuracy_report(
         unscaled_calibration_error=plain,
         temperature=temperature,
         worst=_worst(probabilities, given, true, labels, files),
-        notes=tuple(_notes(confusion.sum(1), labels)),
+        notes=tuple(_notes(confusion.sum(1), labels, items)),
     )
 
 
@@ -150,21 +153,21 @@ def _worst(
     )
 
 
-def _notes(counts: NDArray[np.int64], labels: Sequence[str]) -> list[str]:
-    """Returns sentences on classes with few or no images, and on a strong imbalance of those that have some."""
+def _notes(counts: NDArray[np.int64], labels: Sequence[str], items: Items) -> list[str]:
+    """Returns sentences on classes with few or no images or texts, and on a strong imbalance of those that have some."""
     none = [label for label, count in zip(labels, counts.tolist(), strict=True) if count == 0]
     few = [label for label, count in zip(labels, counts.tolist(), strict=True) if 0 < count < FEW]
     notes = []
     if none:
-        notes.append(f"no test images of {_first_names(none)}: these classes have no figures")
+        notes.append(f"no test {items} of {_first_names(none)}: these classes have no figures")
     if few:
-        notes.append(f"fewer than {FEW} test images of {_first_names(few)}: figures of these classes are rough")
+        notes.append(f"fewer than {FEW} test {items} of {_first_names(few)}: figures of these classes are rough")
     least, most = int(counts[counts > 0].min()), int(counts.max())
     if most >= IMBALANCE * least:
         small, large = labels[int(np.flatnonzero(counts == least)[0])], labels[int(counts.argmax())]
         notes.append(
-            f"the classes are imbalanced: {most:,} test images of {large} and {least:,} of {small}; look at the recall of each "
-            "class, and consider recipe.class_weights = auto"
+            f"the classes are imbalanced: {most:,} test {items} of {large} and {least:,} of {small}; look at the recall of "
+            "each class, and consider recipe.class_weights = auto"
         )
     return notes
 

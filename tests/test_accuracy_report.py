@@ -66,6 +66,16 @@ def test_few_and_uneven_images_are_named():
     assert report(*drawn(600)).notes == ()
 
 
+def test_texts_are_named_as_such():
+    logits, true = np.eye(3)[[0] * 200 + [1] * 2], np.array([0] * 200 + [1] * 2)
+    found = report(logits, true, items="texts")
+    assert found.items == "texts"
+    assert "no test texts of ship" in found.notes[0]
+    assert "fewer than 20 test texts of dog" in found.notes[1]
+    assert "imbalanced: 200 test texts of cat and 2 of dog" in found.notes[2]
+    assert not any("image" in note for note in found.notes)
+
+
 def test_classes_without_images_are_named_and_are_no_imbalance():
     """Six classes of 30 images each, and seven without any."""
     true = np.repeat(np.arange(6), 30)

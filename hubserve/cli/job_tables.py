@@ -97,5 +97,5 @@ def _duration(seconds: float | None) -> str:
 
 
 def test_accuracy(status: JobSummary) -> str:
-    """Returns the accuracy on the test images as text; empty until it is measured."""
+    """Returns the accuracy on the test part as text; empty until it is measured."""
     return "" if status.test_acc is None else value_text("test_acc", status.test_acc)

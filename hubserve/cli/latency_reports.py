@@ -33,7 +33,7 @@ class ProfileOptions:
     """Options of `hubserve profile`: what is measured, and for how long.
 
     Attributes:
-        batch_size: Number of images in a call, at least 1.
+        batch_size: Number of images, or rows of other inputs, in a call, at least 1.
         threads: Number of threads that a call may use, at least 1.
         percent: Highest percentile to estimate, in (0, 100).
         seconds: Longest time in seconds to measure latency, for all formats together.
@@ -134,7 +134,7 @@ def print_report(report: ProfileReport) -> None:
         points = (*report.sweep.by_batch, *report.sweep.by_threads[1:], *report.sweep.by_sessions[1:])
         rows = [(p.batch_size, p.threads, p.sessions, f"{p.p50_ms:.2f}", f"{p.images_per_second:.1f}") for p in points]
         title = f"Throughput of {report.sweep.format}: batch {report.sweep.knee_batch} reaches 95 % of the best"
-        print_table(title, ("batch", "threads", "models side by side", "p50 ms", "images/s"), rows)
+        print_table(title, ("batch", "threads", "models side by side", "p50 ms", f"{report.items}/s"), rows)
     if report.real_time is not None:
         columns, *rows_of_time = real_time_rows(report.real_time)
         title = f"Seconds of compute for a second of {report.real_time.output}, {report.real_time.format}"
@@ -146,7 +146,7 @@ def print_report(report: ProfileReport) -> None:
         found = [(o.operator, o.module or o.name, f"{o.ms:.3f}", f"{o.share:.1%}") for o in operators[:MOST_ROWS]]
         print_table(f"Slowest operations of {name}", ("operation", "module", "ms", "share"), found)
     if report.cost is not None and report.operators:
-        print_table("Work of one image", ("", ""), work_rows(report.cost))
+        print_table(f"Work of one {report.items[:-1]}", ("", ""), work_rows(report.cost))
 
 
 def comparison_rows(found: Sequence[Comparison]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -204,5 +204,5 @@ def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTa
         lengths=options.lengths,
     )
     if options.batch_size != 1:
-        raise ProfileError(f"a table is compared with single images, and batch_size = {options.batch_size}; leave --table out")
+        raise ProfileError(f"a table is of batch size 1, and batch_size = {options.batch_size}; leave --table out")
     return table

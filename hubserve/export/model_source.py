@@ -46,7 +46,7 @@ class ModelSource:
         labels: Label of each class, in the order of the logits; empty if the network is no classifier.
         provenance: Paper, licence and published accuracy of the model, and the origin of its weights.
         temperature: Number by which logits are divided before the softmax; None leaves them as they are.
-        accuracy: Accuracy on test images; None where it was not measured.
+        accuracy: Accuracy on test images or texts; None where it was not measured.
         signature: Inputs and outputs of a network that is no image classifier; None for an image classifier.
         tokenizer: Content of tokenizer.json of a text classifier; None where texts are not tokenized by the package.
     """

@@ -133,7 +133,7 @@ class ComparedRow(_Record):
         kind: "winner"; "front", another member of the Pareto front; or "baseline", a network made by hand.
         number: Number of its trial; None for a baseline.
         val_acc: Accuracy on the validation images, in [0, 1].
-        test_acc: Accuracy on the test images, in [0, 1]; None if there are none.
+        test_acc: Accuracy on the test part, in [0, 1]; None if there is none.
         latency_ms: Median latency of its ONNX file in milliseconds, by its profile; None if it was not measured.
         params: Number of parameters; None if it is not known. The next one likewise.
         macs: Number of multiply-accumulates for one image.
@@ -273,7 +273,7 @@ class JobSummary(_Record):
         objectives: Scores that the search optimizes, the most important one first; empty for a fine-tuning.
         best: Best trial that meets the constraints; None until there is one.
         plots: Names of the plots in plots/, without ".svg".
-        test_acc: Accuracy of the trained network on test images, in [0, 1]; None until it is measured, or without such images.
+        test_acc: Accuracy of the trained network on the test part, in [0, 1]; None until it is measured, or without one.
         test_scores: Scores on the test part of a network that is no classifier, by name; empty until they are measured.
         notes: Sentences about what the job left out, such as a format that this version of Python does not support.
         published: Tag in the model store under which the network was published; None unless it was.
@@ -315,8 +315,7 @@ class JobStatus(JobSummary):
         oneshot: Progress of a one-shot strategy; None for jobs without one.
         epochs: Scores of the epochs of a fine-tuning so far; empty for searches.
         times: Estimated and measured durations of the parts of the job so far.
-        accuracy: Detailed accuracy of the trained network on the test images; None until it is measured, or if there are no
-            test images.
+        accuracy: Detailed accuracy of the trained network on the test part; None until it is measured, or if there is none.
     """
 
     history: list[TrialRow] = []

@@ -36,7 +36,7 @@ class FormatLatency(BaseModel):
         iqr_ms: Interquartile range of the samples.
         outliers: Number of samples that are more than 5 median absolute deviations away from the median.
         percentiles: Percentiles with upper bounds; both are None in those for which `n` is too small.
-        images_per_second: Number of images in a call divided by the mean time.
+        images_per_second: Number of images, or rows, in a call divided by the mean time.
         drift: Median of the second half of the samples divided by that of the first half, minus 1; 0 is no drift.
         verdict: "stable", "noisy" or "unstable", by the interquartile range and the drift.
         samples_ms: All samples, in the order of measurement.

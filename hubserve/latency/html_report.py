@@ -18,11 +18,11 @@ def render_page(report: ProfileReport) -> str:
     return TEMPLATES.get_template("profile.html.j2").render(
         report=report,
         latency=list(zip(("format", *formats), *latency_rows(report), strict=True)),
-        throughput=[_latency_distribution(report), *(_sweeps(report.sweep) if report.sweep else [])],
+        throughput=[_latency_distribution(report), *(_sweeps(report.sweep, report.items) if report.sweep else [])],
         real_time=real_time_rows(report.real_time) if report.real_time is not None else [],
         operators=_operators(report) if report.operators else [],
         work=work_rows(report.cost) if report.cost is not None else [],
-        parity=parity_rows(report.parity) if report.parity else [],
+        parity=parity_rows(report) if report.parity else [],
         facts=[*host_rows(report.host), *_package_rows(report)],
     )
 
@@ -39,7 +39,7 @@ def _latency_distribution(report: ProfileReport) -> Figure:
     return "Share of calls that were at most this slow", _svg(line_chart(series, x="ms", y="% of calls", dots=False))
 
 
-def _sweeps(swept: Sweep) -> list[Figure]:
+def _sweeps(swept: Sweep, items: str) -> list[Figure]:
     def points(name: str, x: str) -> list[tuple[float, float]]:
         return [(getattr(point, x), point.images_per_second) for point in getattr(swept, name)]
 
@@ -51,9 +51,9 @@ def _sweeps(swept: Sweep) -> list[Figure]:
     return [
         (
             f"Throughput of {swept.format} by batch; batch {swept.knee_batch} reaches 95 % of the best",
-            _svg(line_chart(by_batch, x="images of a call", y="images/s", doubling=True)),
+            _svg(line_chart(by_batch, x=f"{items} of a call", y=f"{items}/s", doubling=True)),
         ),
-        ("Throughput by threads, batch 1", _svg(line_chart(by_threads, x="threads, or models", y="images/s", doubling=True))),
+        ("Throughput by threads, batch 1", _svg(line_chart(by_threads, x="threads, or models", y=f"{items}/s", doubling=True))),
     ]
 
 

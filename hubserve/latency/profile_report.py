@@ -77,7 +77,7 @@ class SweepPoint(_Record):
     """Throughput with one batch size, number of threads, and number of parallel models.
 
     Attributes:
-        batch_size: Number of images in a call.
+        batch_size: Number of images, or rows of other inputs, in a call.
         threads: Number of threads that a call may use.
         sessions: Number of instances of the model that run in parallel, each called by a thread of its own.
         n: Number of calls, of all instances together.
@@ -99,8 +99,9 @@ class Sweep(_Record):
     Attributes:
         format: Format that was measured.
         by_batch: Throughput for each batch size, such as 1, 2, 4, ..., with one thread and one model.
-        by_threads: Throughput with 1, 2, 4, ... threads, up to the number of cores, with one image in a call and one model.
-        by_sessions: Throughput with 1, 2, 4, ... parallel models, up to the number of cores, each with one image and thread.
+        by_threads: Throughput with 1, 2, 4, ... threads, up to the number of cores, of one model with batch size 1.
+        by_sessions: Throughput with 1, 2, 4, ... parallel models, up to the number of cores, each with batch size 1 and one
+            thread.
         knee_batch: Smallest batch size with at least 95 % of the best throughput in `by_batch`; larger batches add latency and
             little throughput.
     """
@@ -182,7 +183,7 @@ class ChoiceShare(_Record):
 
 
 class NetworkCost(_Record):
-    """Cost of one call of a network with one image, and its relation to the measured latency.
+    """Cost of one call of a network with one image or row, and its relation to the measured latency.
 
     Attributes:
         params: Number of elements of all parameters.
@@ -192,7 +193,7 @@ class NetworkCost(_Record):
             CPU more than its arithmetic.
         gmacs_per_second: `macs` in billions divided by the median latency of "onnx" in seconds; None if that was not measured.
         predicted_ms: Latency that a lookup table predicts, in milliseconds; None without a table.
-        measured_ms: Median latency of "onnx" with one image, in milliseconds; None if it was not measured.
+        measured_ms: Median latency of "onnx" with one image or row, in milliseconds; None if it was not measured.
         prediction_error: `predicted_ms` divided by `measured_ms`, minus 1; None if one of them is None.
     """
 
@@ -254,6 +255,11 @@ class ProfileReport(_Record):
     operators: dict[str, tuple[OperatorShare, ...]] = {}
     choices: tuple[ChoiceShare, ...] = ()
     cost: NetworkCost | None = None
+
+    @property
+    def items(self) -> str:
+        """What a call has a number of, in the plural: "images", or "rows" of a model that is no image classifier."""
+        return "rows" if self.preprocess is None else "images"
 
     def latency_of(self, name: str) -> FormatLatency | None:
         """Returns the latency of the format `name`; None if it was not measured."""

@@ -25,7 +25,7 @@ def latency_rows(report: ProfileReport) -> Rows:
     rows += [
         ("mean ms", *(_ms(row.mean_ms) for row in found)),
         ("sd ms", *(_ms(row.sd_ms) for row in found)),
-        ("images/s", *(f"{row.images_per_second:.1f}" for row in found)),
+        (f"{report.items}/s", *(f"{row.images_per_second:.1f}" for row in found)),
         ("stopped by", *(STOPS[row.stopped_by] for row in found)),
         ("warm-up calls", *(f"{row.warm_up_calls} ({WARM_UPS[row.warm_up_ended]})" for row in found)),
         ("load ms", *(f"{row.load_ms:.0f}" for row in found)),
@@ -48,7 +48,7 @@ def _ms(value: float) -> str:
 
 
 def work_rows(cost: NetworkCost) -> Rows:
-    """Returns the cost of a call with one image as rows (name, value)."""
+    """Returns the cost of a call with one image, or one row of other inputs, as rows (name, value)."""
     rows: Rows = [
         ("parameters", f"{cost.params:,}"),
         ("multiply-accumulates", f"{cost.macs:,}"),
@@ -75,10 +75,10 @@ def _real_time_row(point: RealTimePoint) -> tuple[str, ...]:
     return (*map(str, point.lengths.values()), f"{point.output_seconds:.2f}", _ms(point.p50_ms), factor)
 
 
-def parity_rows(reports: tuple[ParityReport, ...]) -> Rows:
+def parity_rows(report: ProfileReport) -> Rows:
     """Returns the comparison of each format with eager PyTorch: a row of column names, then one row for each format."""
-    columns = ("format", "images", "largest error", "allowed", "cosine", "same top-1", "top-1", "passed")
-    return [columns, *map(_parity_row, reports)]
+    columns = ("format", report.items, "largest error", "allowed", "cosine", "same top-1", "top-1", "passed")
+    return [columns, *map(_parity_row, report.parity)]
 
 
 def _parity_row(r: ParityReport) -> tuple[str, ...]:

@@ -1,9 +1,14 @@
-"""The record of a model's accuracy on test images: per class, confusion, calibration, and the worst images."""
+"""The record of a model's accuracy on test images or texts: per class, confusion, calibration, and the worst ones."""
+
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 ACCURACY_REPORT = "accuracy.json"
 """Name of the file of this record in a package."""
+
+Items = Literal["images", "texts"]
+"""What a classifier classifies, in the plural, as reports name it."""
 
 
 class _Record(BaseModel):
@@ -15,7 +20,7 @@ class ClassFigures(_Record):
 
     Attributes:
         label: Name of the class.
-        images: Number of test images of this class.
+        images: Number of test images, or texts, of this class.
         precision: Share of the images predicted as this class that are truly of it, in [0, 1]; None if the model predicted this
             class for no image.
         recall: Share of the images of this class that the model predicted as this class, in [0, 1]; None if `images` is 0.
@@ -33,7 +38,7 @@ class ConfusedPair(_Record):
     Attributes:
         label: Name of the true class.
         predicted: Name of the wrong class that the model predicted.
-        images: Number of test images of the class `label` that the model predicted as `predicted`.
+        images: Number of test images, or texts, of the class `label` that the model predicted as `predicted`.
     """
 
     label: str
@@ -42,10 +47,10 @@ class ConfusedPair(_Record):
 
 
 class WrongImage(_Record):
-    """A test image for which the model predicted a wrong class.
+    """A test image, or text, for which the model predicted a wrong class.
 
     Attributes:
-        file: Path of the image file.
+        file: Path of the image file; of a text, its beginning.
         label: Name of the true class.
         predicted: Name of the wrong class that the model predicted.
         probability: Probability that the model gave to the class `predicted`, in [0, 1].
@@ -58,11 +63,14 @@ class WrongImage(_Record):
 
 
 class AccuracyReport(_Record):
-    """The accuracy and the errors of a classifier on test images; a package keeps it in accuracy.json.
+    """The accuracy and the errors of a classifier on test images or texts; a package keeps it in accuracy.json.
+
+    The key "images" of the JSON documents is the number of texts where `items` is "texts".
 
     Attributes:
         dataset: Name of the data set.
-        images: Number of test images.
+        items: What was classified: "images" or "texts".
+        images: Number of test images, or texts.
         top1: Share of the test images whose predicted class is the true one, in [0, 1].
         top1_interval: 95 % Wilson interval of `top1`.
         classes: Figures of each class, in the order of the model's classes.
@@ -77,6 +85,7 @@ class AccuracyReport(_Record):
     """
 
     dataset: str
+    items: Items = "images"
     images: int
     top1: float
     top1_interval: tuple[float, float]

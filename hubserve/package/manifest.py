@@ -140,13 +140,13 @@ class OutputEntry(TensorEntry):
 
 
 class TestFigures(_Record):
-    """The accuracy of the model on test images, which were used neither to train nor to choose it.
+    """The accuracy of the model on test images or texts, which were used neither to train nor to choose it.
 
     The file accuracy.json in the package has the whole report.
 
     Attributes:
-        images: Number of test images.
-        top1: Share of the test images whose predicted class is the true one, in [0, 1].
+        images: Number of test images, or texts.
+        top1: Share of the test images or texts whose predicted class is the true one, in [0, 1].
         top1_interval: 95 % Wilson interval of `top1`.
         calibration_error: Expected calibration error, in [0, 1], of the probabilities after the division by the temperature.
     """
@@ -200,7 +200,7 @@ class Manifest(_Record):
         outputs: Outputs of the exported model, at least one, in its order; the first one of a classifier has the logits.
         temperature: Number above 0 by which logits are divided before the softmax, so that probabilities are calibrated; None
             means that they are not divided.
-        test: Accuracy on test images; None if it was not measured.
+        test: Accuracy on test images or texts; None if it was not measured.
         exports: The settings with which each format in the package was exported, by format.
         provenance: Where the model and its weights came from.
         versions: Version of each library that wrote the package, by name of the library.

@@ -10,7 +10,7 @@
     parity.json            how far the logits of each format are from those of eager PyTorch
     run_onnx.py            program that classifies images with onnxruntime, numpy and pillow alone; only of image classifiers
     profile.json           latency report; only if latency was measured
-    accuracy.json          accuracy on test images; only if it was measured
+    accuracy.json          accuracy on test images or texts; only if it was measured
 
 An export writes the formats that are asked for, which may also be `model.fp16.onnx` and `model.int8.onnx`, and for phones and
 boards `model.pte`, `model.int8.pte`, `model.tflite`, `model.int8.tflite`, and `model.ncnn.param` with `model.ncnn.bin`. The
@@ -95,7 +95,7 @@ class Package:
 
     @cached_property
     def accuracy(self) -> AccuracyReport | None:
-        """The accuracy of the model on test images; None if it was not measured.
+        """The accuracy of the model on test images or texts; None if it was not measured.
 
         Raises:
             PackageError: accuracy.json cannot be read, or does not hold such a report.

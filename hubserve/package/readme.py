@@ -14,9 +14,13 @@ from hubserve.cards.card import list_cards, load_card
 from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.package.manifest import Manifest, Provenance
 from hubserve.package.package import Package
+from hubserve.package.text_tokenizer import TOKENIZER
 
 README = "README.md"
 """File name of the model card."""
+
+_KINDS = {"image-classification": "An image classifier", "text-classification": "A text classifier"}
+_ITEMS = {"image-classification": "images", "text-classification": "texts"}
 
 MOST_LABELS = 100
 """Largest number of classes that the model card lists by name."""
@@ -36,9 +40,9 @@ def readme(package: Package, url: str, *, timm: bool = False) -> str:
     Raises:
         PackageError: labels.txt, parity.json or accuracy.json of the package cannot be read.
     """
-    manifest = package.manifest
+    manifest, task = package.manifest, _task(package)
     front = yaml.safe_dump(_front_matter(package, timm), sort_keys=False, allow_unicode=True)
-    kind = "An image classifier" if manifest.classifies_images else "A classifier" if manifest.classes else "A model"
+    kind = _KINDS.get(task or "", "A classifier" if manifest.classes else "A model")
     classes = f" with {manifest.classes} classes" if manifest.classes else ""
     parts = [
         f"---\n{front}---",
@@ -48,7 +52,7 @@ def readme(package: Package, url: str, *, timm: bool = False) -> str:
         "## Accuracy",
         *_accuracy(package),
         "## Use",
-        *_use(manifest, url, timm),
+        *_use(package, url, timm),
         *(["## Preprocessing", _preprocessing(manifest)] if manifest.classifies_images else ["## Inputs", *_tensors(manifest)]),
         *([f"## Classes ({manifest.classes})", _labels(package.labels)] if manifest.classes else []),
         "## Exported formats",
@@ -69,12 +73,12 @@ def _front_matter(package: Package, timm: bool) -> dict[str, Any]:
         if named == "other":
             found["license_name"] = source.licence
     found["library_name"] = "timm" if timm else "hubserve"
-    task = ["image-classification"] if manifest.classifies_images else []
-    if task:
-        found["pipeline_tag"] = task[0]
+    task = _task(package)
+    if task is not None:
+        found["pipeline_tag"] = task
     found["tags"] = [
         "hubserve",
-        *task,
+        *([] if task is None else [task]),
         "neural-architecture-search",
         *(["timm"] if timm else []),
         *manifest.exports,
@@ -83,7 +87,7 @@ def _front_matter(package: Package, timm: bool) -> dict[str, Any]:
         found["base_model"] = base
     report = package.accuracy
     if report is not None:
-        found["model-index"] = [{"name": manifest.name, "results": [_result(report)]}]
+        found["model-index"] = [{"name": manifest.name, "results": [_result(report, task)]}]
     return found
 
 
@@ -95,9 +99,16 @@ def _base_model(source: Provenance) -> str | None:
     return next((weights.hub_id for weights in load_card(start).weights if weights.hub_id is not None), None)
 
 
-def _result(report: AccuracyReport) -> dict[str, Any]:
+def _task(package: Package) -> str | None:
+    """Returns the name of the model's task on the Hugging Face hub; None for a model that takes neither images nor texts."""
+    if package.manifest.classifies_images:
+        return "image-classification"
+    return "text-classification" if package.manifest.classifies_texts and TOKENIZER in package.manifest.files else None
+
+
+def _result(report: AccuracyReport, task: str | None) -> dict[str, Any]:
     return {
-        "task": {"type": "image-classification"},
+        "task": {"type": task or "other"},
         "dataset": {"name": report.dataset, "type": "own", "split": "test"},
         "metrics": [{"type": "accuracy", "value": round(report.top1, 6)}],
     }
@@ -106,11 +117,11 @@ def _result(report: AccuracyReport) -> dict[str, Any]:
 def _accuracy(package: Package) -> Iterator[str]:
     report, published = package.accuracy, package.manifest.provenance.metric
     if report is None and published is None:
-        yield "It was not measured on test images."
+        yield f"It was not measured on test {_ITEMS.get(_task(package) or '', 'data')}."
     if report is not None:
         low, high = report.top1_interval
         yield (
-            f"**{report.top1:.1%}** top-1 (95 % interval {low:.1%} to {high:.1%}) of {report.images} test images of "
+            f"**{report.top1:.1%}** top-1 (95 % interval {low:.1%} to {high:.1%}) of {report.images} test {report.items} of "
             f"{_text(report.dataset)}, with which nothing was trained or chosen. Expected calibration error of the "
             f"probabilities: {report.calibration_error:.3f}."
         )
@@ -121,14 +132,18 @@ def _accuracy(package: Package) -> Iterator[str]:
                 (_text(entry.label), str(entry.images), _percent(entry.precision), _percent(entry.recall))
                 for entry in report.classes
             ]
-            yield _table(("class", "test images", "precision", "recall"), rows)
+            yield _table(("class", f"test {report.items}", "precision", "recall"), rows)
     elif published is not None:
         top5 = "" if published.top5 is None else f", {published.top5} % top-5"
         yield f"{published.top1} % top-1{top5} on {_text(published.dataset)}, as published; not measured on this package."
 
 
-def _use(manifest: Manifest, url: str, timm: bool) -> Iterator[str]:
+def _use(package: Package, url: str, timm: bool) -> Iterator[str]:
+    manifest = package.manifest
     name = re.sub(r"[^a-z0-9._-]+", "-", manifest.name.lower()).strip("-._") or "model"
+    if _task(package) == "text-classification":
+        yield from _use_texts(url, name)
+        return
     if not manifest.classifies_images:
         yield (
             f"```sh\npip install hubserve\nhubserve pull {url} --name {name}\n"
@@ -155,6 +170,18 @@ def _use(manifest: Manifest, url: str, timm: bool) -> Iterator[str]:
     if timm and url.startswith("hf://"):
         place = url.removeprefix("hf://")
         yield f'```python\nimport timm\n\nmodel = timm.create_model("hf-hub:{place}", pretrained=True)\n```'
+
+
+def _use_texts(url: str, name: str) -> Iterator[str]:
+    yield (
+        f'```sh\npip install "hubserve[text]"\nhubserve pull {url} --name {name}\n'
+        f'hubserve predict {name} --text "a good film"\n'
+        f"hubserve serve  # POST /classify-text?model={name}\n```"
+    )
+    yield (
+        "```python\nimport hubserve\nfrom hubserve.package.text_classifier import text_classifier\n\n"
+        f'classifier = text_classifier(hubserve.store.resolve("{name}").package)\nclassifier.classify(["a good film"])\n```'
+    )
 
 
 def _tensors(manifest: Manifest) -> Iterator[str]:

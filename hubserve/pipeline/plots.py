@@ -234,7 +234,7 @@ def _change(found: LabelProbabilities) -> float:
 
 def _confusion(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     assert status.accuracy is not None  # see plot_names
-    return confusion_figure(status.accuracy, f"{status.name}: confusion on the test images")
+    return confusion_figure(status.accuracy, f"{status.name}: confusion on the test {status.accuracy.items}")
 
 
 def _dots(axis: Axes, points: list[tuple[float, float]]) -> None:

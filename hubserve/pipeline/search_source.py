@@ -88,7 +88,7 @@ def _provenance(
 
 def _figures(resolved: ResolvedSearch, trained: TrainedWinner, tested: TestedNetwork) -> dict[str, Any]:
     """Returns the scores of the trained network on the validation and the test part: accuracies, or scores by name."""
-    count = resolved.task.sizes[2]
+    count = {f"test_{resolved.task.items}": resolved.task.sizes[2]}
     if not tested.scores:
-        return {"val_acc": trained.scores.get("val_acc"), "test_acc": tested.test_acc, "test_images": count}
-    return {"trained_scores": dict(trained.scores), "test_scores": dict(tested.scores), "test_items": count}
+        return {"val_acc": trained.scores.get("val_acc"), "test_acc": tested.test_acc, **count}
+    return {"trained_scores": dict(trained.scores), "test_scores": dict(tested.scores), **count}

@@ -210,7 +210,10 @@ class TestOtherInputs:
         assert words.sweep.by_batch[1].batch_size == 2
         assert {row.label for row in words.choices} == {"layer0", "layer1"}
         assert ProfileReport.model_validate_json(words.model_dump_json()) == words
-        assert "length of length" in render_page(words)
+        page = render_page(words)
+        assert "length of length" in page
+        assert all(part in page for part in ("rows/s", "rows of a call"))
+        assert "images" not in page
 
     @pytest.mark.parametrize("lengths", [{"length": 65}, {"frames": 3}, {"length": 0}])
     def test_a_length_that_is_not_allowed(self, lengths):

@@ -16,6 +16,7 @@ from hubserve.package.manifest import Provenance
 from hubserve.package.package import Package
 from hubserve.package.readme import _text, readme
 from tests.stores import tiny_package
+from tests.text_models import text_package
 
 REPORT = AccuracyReport(
     dataset="my flowers",
@@ -98,6 +99,27 @@ def test_published_accuracy_is_not_ours():
 
 def test_no_figure_without_test_images():
     assert "It was not measured on test images." in readme(described(), "s3://b/x")
+
+
+def test_a_text_classifier():
+    package = replace(text_package())
+    package.__dict__["accuracy"] = REPORT.model_copy(update={"items": "texts", "dataset": "reviews", "notes": ()})
+    text = readme(package, "hf://me/reviews")
+    card = ModelCard(text)
+    assert card.data.pipeline_tag == "text-classification"
+    assert (card.data.eval_results[0].task_type, card.data.eval_results[0].metric_value) == ("text-classification", 0.915)
+    for part in (
+        "A text classifier with 2 classes",
+        "of 200 test texts of reviews",
+        "| class | test texts | precision | recall |",
+        'hubserve predict reviews --text "a good film"',
+        "POST /classify-text?model=reviews",
+        'classifier.classify(["a good film"])',
+    ):
+        assert part in text, part
+    assert "image" not in text
+    package.__dict__["accuracy"] = None
+    assert "It was not measured on test texts." in readme(package, "hf://me/reviews")
 
 
 @given(st.text(max_size=30))

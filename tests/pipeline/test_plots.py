@@ -160,7 +160,13 @@ def test_training_and_confusion(tmp_path):
     ]
     status = JobStatus(id="x", name="pets", state="done", created=now, updated=now, epochs=epochs, accuracy=report)
     assert plot_names(status) == ["training", "confusion"]
-    for name, words in (("training", ("validation accuracy", "training loss")), ("confusion", ("cat", "ship", "true class"))):
+    of_texts = status.model_copy(update={"accuracy": report.model_copy(update={"items": "texts"})})
+    plot(of_texts, "confusion", tmp_path / "texts.svg")
+    assert "confusion on the test texts" in (tmp_path / "texts.svg").read_text()
+    for name, words in (
+        ("training", ("validation accuracy", "training loss")),
+        ("confusion", ("cat", "ship", "true class", "test images")),
+    ):
         plot(status, name, tmp_path / f"{name}.svg")
         text = (tmp_path / f"{name}.svg").read_text()
         assert all(word in text for word in words)

@@ -9,8 +9,10 @@ import pytest
 import yaml
 
 from hubserve import jobs, store
+from hubserve.cli.job_tables import print_status
 from hubserve.data.named_datasets import load_search_data
 from hubserve.errors import JobError
+from hubserve.package.readme import readme
 from hubserve.package.text_classifier import text_classifier
 from hubserve.package.text_tokenizer import TOKENIZER
 from hubserve.pipeline import resolve_job, run_job
@@ -76,18 +78,25 @@ def test_a_run_goes_on_with_the_same_texts_only(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_search_on_texts_is_published_and_answers_them():
+def test_a_search_on_texts_is_published_and_answers_them(capsys):
     run = jobs.create(short())
     with jobs.hold(run):
         status = run_job(run)
     assert status.state == "done"
+    print_status(run, as_json=False)
+    said = capsys.readouterr().out
+    assert "of 24 texts (95 %" in said
+    assert "fewer than 20 test texts of negative, positive" in said
+    assert "image" not in said
     assert status.test_acc >= 0.8
     package = store.resolve("sentences").package
     assert package.labels == ("negative", "positive")
     assert TOKENIZER in package.manifest.files
     assert [report.passed for report in package.parity] == [True]
     assert package.parity[0].batches[-1] == 8
-    assert package.accuracy.images == 24
+    assert (package.accuracy.images, package.accuracy.items) == (24, "texts")
+    assert package.manifest.provenance.search["test_texts"] == 24
+    assert "image" not in readme(package, "s3://bucket/sentences")
     assert package.manifest.provenance.search["val_acc"] >= 0.8
     assert json.loads((run.path / "data.json").read_text())["items"] == {"train": 192, "val": 24, "test": 24}
     test = load_search_data("movie-sentences").test

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import numpy as np
 import pytest
 
 from hubserve import store
+from hubserve.accuracy_report import accuracy_report
 from hubserve.service.api import build_api
 from hubserve.service.middleware import ServiceMiddleware
 from tests.images import noise
@@ -111,3 +113,19 @@ def test_a_model_is_tried_from_its_page(page):
     page.get_by_role("link", name="Try it").click()
     expect(page.locator("#model")).to_have_value("reviews:v1")
     expect(page.get_by_label("Text")).to_be_visible()
+
+
+def test_the_accuracy_names_texts(page):
+    """The report of a text classifier counts texts, not images."""
+    true = np.arange(30) % 2
+    logits = np.eye(2)[np.where(np.arange(30) < 3, 1 - true, true)]
+    files = [f"text {i}" for i in range(30)]
+    report = accuracy_report(logits, true, ("negative", "positive"), files, dataset="reviews", items="texts")
+    page.route("**/models/*/accuracy", lambda route: route.fulfill(json=report.model_dump(mode="json")))
+    page.goto("/#models/reviews:v1")
+    detail = page.locator("#model-detail")
+    expect(detail.get_by_role("heading", name="Test accuracy")).to_have_text("Test accuracy 90.0 %")
+    expect(detail).to_contain_text("of 30 texts. Calibration")
+    expect(detail.get_by_role("region", name="Worst texts").locator("tbody tr")).to_have_count(3)
+    for name, first in (("Accuracy by class", ["Class", "Texts"]), ("Worst texts", ["Text", "True"])):
+        assert detail.get_by_role("region", name=name).locator("th[scope=col]").all_text_contents()[:2] == first

@@ -39,6 +39,8 @@ class ImageTask(LabelledTask):
         data: The images.
     """
 
+    items = "images"
+
     data: LabelledData
 
     @property
@@ -66,7 +68,7 @@ class ImageTask(LabelledTask):
     def facts(self) -> dict[str, Any]:
         sizes = " / ".join(f"{size:,}" for size in self.sizes)
         return {
-            "data": f"{self.data.name}: {sizes} images to train, validate, test",
+            "data": f"{self.data.name}: {sizes} {self.items} to train, validate, test",
             "classes": len(self.data.labels),
             **(self.scan.facts() if self.scan else {}),
             "input_size": self.preprocess.input_size,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 from torch.utils.data import Dataset
@@ -13,6 +13,7 @@ from hubserve.errors import JobError
 from hubserve.evaluator import Classification
 from hubserve.hub import HubSpace
 from hubserve.jobs import Recipe, Run, SearchJob
+from hubserve.package.accuracy_report import Items
 from hubserve.pipeline.phases.test import LabelledParts, TestedNetwork
 from hubserve.pipeline.phases.test import test as measure_accuracy
 from hubserve.pipeline.status_writer import StatusWriter
@@ -29,6 +30,8 @@ class LabelledTask(SearchTask):
     Attributes:
         data: The data and their labels.
     """
+
+    items: ClassVar[Items]
 
     data: LabelledData | TextData
 
@@ -77,5 +80,5 @@ class LabelledTask(SearchTask):
         files: Sequence[str],
     ) -> TestedNetwork:
         """Returns the accuracy of `model` and its figures; `files` are the names of the test items in the report."""
-        parts = LabelledParts(self.data.name, self.data.labels, val.val_batches, test.val_batches, files)
+        parts = LabelledParts(self.data.name, self.data.labels, val.val_batches, test.val_batches, files, self.items)
         return measure_accuracy(model, parts, run, status)

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from torch import nn
 from torch.utils.data import Dataset
@@ -26,8 +26,11 @@ class SearchTask(abc.ABC):
     """What a search does with its data; there is one subclass for each kind of data, listed in `find_task.TASKS`.
 
     Attributes:
+        items: What the data consist of, in the plural, as messages name it.
         data: The data of the search.
     """
+
+    items: ClassVar[str] = "items"
 
     data: SearchData
 

@@ -32,6 +32,8 @@ class TextTask(LabelledTask):
         data: The texts.
     """
 
+    items = "texts"
+
     data: TextData
 
     def space_settings(self) -> dict[str, Any]:
@@ -68,7 +70,7 @@ class TextTask(LabelledTask):
     def facts(self) -> dict[str, Any]:
         sizes = " / ".join(f"{size:,}" for size in self.sizes)
         return {
-            "data": f"{self.data.name}: {sizes} texts to train, validate, test",
+            "data": f"{self.data.name}: {sizes} {self.items} to train, validate, test",
             "classes": len(self.data.labels),
             "tokens": f"{self.data.vocabulary:,} in the vocabulary, at most {self.data.max_tokens} of a text",
         }

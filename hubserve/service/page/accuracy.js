@@ -1,19 +1,21 @@
-// The test accuracy of a job: with its interval, by class, as a confusion matrix, and the worst images.
+// The test accuracy of a job: with its interval, by class, as a confusion matrix, and the worst images or texts.
 import { h, number, percent, s, table } from './dom.js';
 
 export function accuracy(report) {
   if (!report) return null;
   const [low, high] = report.top1_interval;
+  const one = report.items === 'texts' ? 'text' : 'image';
+  const One = one === 'text' ? 'Text' : 'Image';
   const share = (value) => h('td', { class: 'number' }, Number.isFinite(value) ? percent(value) : '–');
   return [
     h('h3', null, `Test accuracy ${percent(report.top1)}`),
-    h('p', { class: 'note' }, `95 % interval ${percent(low)} to ${percent(high)}, of ${number(report.images)} images. Calibration error ${number(report.calibration_error, 2)}`,
+    h('p', { class: 'note' }, `95 % interval ${percent(low)} to ${percent(high)}, of ${number(report.images)} ${one}s. Calibration error ${number(report.calibration_error, 2)}`,
       Number.isFinite(report.temperature) ? ` with temperature ${number(report.temperature)}, ${number(report.unscaled_calibration_error, 2)} without.` : '.', report.notes.map((note) => ` ${note[0].toUpperCase()}${note.slice(1)}.`)),
-    table('Accuracy by class', ['Class', '#Images', '#Precision', '#Recall'], report.classes.map((one) => h('tr', null,
-      h('th', { scope: 'row' }, one.label), h('td', { class: 'number' }, one.images), share(one.precision), share(one.recall)))),
+    table('Accuracy by class', ['Class', `#${One}s`, '#Precision', '#Recall'], report.classes.map((each) => h('tr', null,
+      h('th', { scope: 'row' }, each.label), h('td', { class: 'number' }, each.images), share(each.precision), share(each.recall)))),
     report.confusion && [h('h3', null, 'True class (rows) and given class (columns)'), matrix(report.confusion, report.classes.map((one) => one.label))],
-    report.worst.length > 0 && [h('h3', null, 'Wrong, and most sure of it'), table('Worst images', ['Image', 'True', 'Given', '#Probability'], report.worst.map((one) => h('tr', null,
-      h('td', { class: 'long' }, one.file), h('td', null, one.label), h('td', null, one.predicted), share(one.probability))))],
+    report.worst.length > 0 && [h('h3', null, 'Wrong, and most sure of it'), table(`Worst ${one}s`, [One, 'True', 'Given', '#Probability'], report.worst.map((each) => h('tr', null,
+      h('td', { class: 'long' }, each.file), h('td', null, each.label), h('td', null, each.predicted), share(each.probability))))],
   ].flat();
 }
 

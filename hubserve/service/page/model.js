@@ -32,7 +32,7 @@ export async function showModel(tag) {
     fillIn(card, tag, () => call(`${base}/card`, { what: 'cards of models' }).then((answer) => { if (answer.takes === 'tensors') tried.remove(); return drawCard(answer, tag); })),
     fillIn(drawn, tag, () => call(`${base}/drawing.svg`, { as: 'blob', what: 'drawings of archs' }).then((blob) => drawArch(blob, tag))),
     fillIn(profile, tag, () => call(`${base}/profile`, { what: 'profiles of models' }).then(drawProfile)),
-    // A model without test images has nothing to say here.
+    // A model without a test part has nothing to say here.
     fillIn(tested, tag, () => call(`${base}/accuracy`, { what: 'test accuracies' }).then(accuracy, (error) => { if (error.status === 404) return []; throw error; })),
   ]);
 }
@@ -93,7 +93,7 @@ function drawProfile(profile) {
   const time = (entry) => entry?.value != null ? ms(entry.value) : entry?.needs ? `needs ${number(entry.needs)} samples` : '–';
   const { host } = profile;
   return [
-    table('Latency by format', ['Format', '#Batch', '#Median', '#90 %', '#99 %', '#Images/s', '#Samples', 'Verdict'],
+    table('Latency by format', ['Format', '#Batch', '#Median', '#90 %', '#99 %', profile.preprocess ? '#Images/s' : '#Rows/s', '#Samples', 'Verdict'],
       (profile.formats ?? []).map((format) => h('tr', null, h('th', { scope: 'row' }, format.format, format.device === 'cuda' && ' on CUDA'),
         [format.batch_size, time(at(format, 50)), time(at(format, 90)), time(at(format, 99)), number(format.images_per_second), format.n].map((cell) => h('td', { class: 'number' }, cell)),
         h('td', null, format.verdict)))),

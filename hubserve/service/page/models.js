@@ -10,7 +10,7 @@ const top = (model) => model.top1 ?? model.metric?.top1;
 const COLUMNS = [
   { name: 'Model', of: (model) => model.tag, write: (_, model) => name(model), text: true },
   { name: 'Top-1, %', of: top, write: accuracy },
-  { name: 'Latency, ms', of: (model) => model.latency_ms, write: (value) => number(value), title: 'median of ONNX Runtime for one image' },
+  { name: 'Latency, ms', of: (model) => model.latency_ms, write: (value) => number(value), title: 'median of ONNX Runtime for one image or text' },
   { name: 'Params, M', of: (model) => model.params, write: millions },
   { name: 'MACs, M', of: (model) => model.macs, write: millions },
   { name: 'Input, px', of: (model) => model.input_size, write: String },

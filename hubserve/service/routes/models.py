@@ -43,14 +43,13 @@ class ModelEntry(BaseModel):
         inputs: Inputs of the model, as its manifest describes them: name, dtype, shape, what prepares them, allowed values.
         metric: Accuracy of the weights, as published with them or as measured by the job that trained them.
         top1: Top-1 accuracy in percent, from `metric`.
-        test: Accuracy on test images, with its interval, and calibration error; null if the model was not tested.
+        test: Accuracy on test images or texts, with its interval, and calibration error; null if the model was not tested.
         licence: Licence of the weights.
         default: True if this version answers requests that name no model.
         aliases: Aliases that stand for this version now; if it is a canary, with its percentage of the requests.
         params: Number of parameters of the network; null until it was counted.
-        macs: Number of multiply-accumulate operations for one image; null until it was counted.
-        latency_ms: Median latency for one image in the format "onnx", in milliseconds, on the machine that measured the
-            profile.
+        macs: Number of multiply-accumulate operations for one image or sequence; null until it was counted.
+        latency_ms: Median latency in milliseconds for one image or sequence in the format "onnx", from the profile.
         in_browser: True if the page offers to run this version in the visitor's browser.
         state: "loaded"; "idle" until a request names it; "loading" while another process loads it for the first time; or
             "refused" if it cannot be loaded.
@@ -231,11 +230,11 @@ async def profile(request: Request, tag: str) -> dict[str, Any]:
     responses=described(401, 404, 409),
 )
 async def accuracy(request: Request, tag: str) -> AccuracyReport:
-    """The accuracy report of the package: by class, confusion, calibration, worst images; 404 where it was not tested."""
+    """The accuracy report of the package: by class, confusion, calibration, worst items; 404 where it was not tested."""
     model = _found(request, tag)
     report = await to_thread.run_sync(lambda: model.package.accuracy)
     if report is None:
-        raise ModelNotFoundError(f"{model.tag} has no test accuracy: the job that made it had no test images, or none made it")
+        raise ModelNotFoundError(f"{model.tag} has no test accuracy: the job that made it had no test part, or none made it")
     return report
 
 
