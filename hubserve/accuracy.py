@@ -53,6 +53,8 @@ class Accuracy(BaseModel):
         unreadable: Paths of the files that are not readable images; they do not count in `images`.
         seconds: Duration of the evaluation in seconds.
         drawn: Whether the images are those that were drawn to test the model, of the data that it was trained on.
+        trained_on: Number of the images that trained the model, or validated it, while it was made by a job; None if it is not
+            known. `hubserve eval` counts them.
         accuracy: Report of the same kind as in a job's status and in accuracy.json of a package; its shares are in [0, 1].
     """
 
@@ -70,6 +72,7 @@ class Accuracy(BaseModel):
     unreadable: tuple[str, ...]
     seconds: float
     drawn: bool = False
+    trained_on: int | None = None
     accuracy: AccuracyReport
 
 

@@ -7,9 +7,9 @@ from hubserve.cli.accuracy_tables import calibration_text, print_accuracy
 from hubserve.cli.model_options import classifier_of
 from hubserve.cli.output import print_facts, print_json, progress_bar
 from hubserve.cli.output_files import check_writable
+from hubserve.cli.trained_on import TrainedOn, trained_on, training_facts
 from hubserve.data.folder_walk import LeftOut, left_out_text
 from hubserve.data.image_folder import labelled_images
-from hubserve.package.package import Package
 from hubserve.package.run_limit import interruptible
 
 
@@ -51,7 +51,8 @@ def evaluate_model(
         check_plot_ending(confusion)
         check_writable(confusion)
     with interruptible(), classifier_of(model, backend, url, token=token, trusted=trust) as (classifier, package):
-        images = labelled_images(data, package.labels, _trained_data(package), by_order=by_order)
+        images = labelled_images(data, package.labels, training_facts(package).get("data_found", {}), by_order=by_order)
+        seen = trained_on(package, images)
         with progress_bar(model, len(images.items)) as advance:
             found = evaluate(
                 classifier,
@@ -64,6 +65,7 @@ def evaluate_model(
                 batch_size=batch_size,
                 advance=advance,
             )
+    found = _with_note(found, seen)
     if confusion is not None:
         plot_confusion(found.accuracy, f"{package.manifest.name} on {data}", confusion)
     if as_json:
@@ -72,11 +74,9 @@ def evaluate_model(
         _print(found, f"{model} on {data}", images.left_out, confusion)
 
 
-def _trained_data(package: Package) -> dict[str, object]:
-    """Returns the outline of the data that a model was trained on; empty if the package does not know it."""
-    origin = package.manifest.provenance
-    found: dict[str, object] = (origin.fine_tuning or origin.search).get("data_found", {})
-    return found
+def _with_note(found: Accuracy, seen: TrainedOn) -> Accuracy:
+    notes = found.accuracy.notes if seen.note is None else (seen.note, *found.accuracy.notes)
+    return found.model_copy(update={"trained_on": seen.images, "accuracy": found.accuracy.model_copy(update={"notes": notes})})
 
 
 def _print(found: Accuracy, title: str, left_out: tuple[LeftOut, ...], confusion: Path | None) -> None:

@@ -29,6 +29,7 @@ class LabelledImages:
         root: Folder of the data set; of a listing, the folder in which it lies.
         left_out: Files that are not used, because they are hidden, for example, or not images by the endings of their names.
         drawn: Whether these are the images that were drawn to test the model, of the data that it was trained on.
+        part: Part of the data that these images are; None if the data are not divided into parts.
     """
 
     items: tuple[Item, ...]
@@ -36,6 +37,7 @@ class LabelledImages:
     root: Path
     left_out: tuple[LeftOut, ...] = ()
     drawn: bool = False
+    part: Part | None = None
 
     @property
     def files(self) -> list[str]:
@@ -81,14 +83,14 @@ def labelled_images(
     if drawn is not None:
         return drawn
     layout = _last_part(data)
-    ((_, found),) = layout.parts.items()
+    ((part, found),) = layout.parts.items()
     rule, classes = match_class_folders(list(found), labels, layout.root, by_order)
     if not any(found.values()):
         raise DatasetError(no_image_text(layout.root, found, layout.left_out))
     items = tuple((path, classes[name]) for name, paths in found.items() for path in paths)
     # Of a folder in parts, `layout.root` is the part.
     root = Path(data) if Path(data).is_dir() else layout.root
-    return LabelledImages(items, rule, root, tuple(layout.left_out))
+    return LabelledImages(items, rule, root, tuple(layout.left_out), part=part)
 
 
 def _drawn_test_part(data: Path | str, labels: Sequence[str], trained: Mapping[str, Any]) -> LabelledImages | None:
@@ -102,7 +104,7 @@ def _drawn_test_part(data: Path | str, labels: Sequence[str], trained: Mapping[s
         return None
     if found.sha256 != trained.get("sha256") or found.labels != tuple(labels):
         return None
-    return LabelledImages(tuple(found.items("test")), "label", found.root, found.left_out, drawn=True)
+    return LabelledImages(tuple(found.items("test")), "label", found.root, found.left_out, drawn=True, part="test")
 
 
 def _last_part(data: Path | str) -> Layout:
@@ -114,5 +116,7 @@ def _last_part(data: Path | str) -> Layout:
         part = next(part for part in order if part in layout.parts)
         return replace(layout, parts={part: layout.parts[part]})
     folders = part_folders(listing, folder_names(listing))
-    name = folders.get("test", folders.get("val"))
-    return class_folders(listing if name is None else listing / name, allow_empty=True)
+    part = next((known for known in ("test", "val") if known in folders), None)
+    layout = class_folders(listing if part is None else listing / folders[part], allow_empty=True)
+    (found,) = layout.parts.values()
+    return replace(layout, parts={part: found})

@@ -16,6 +16,9 @@ from hubserve.data.names import PARTS, Part
 from hubserve.errors import DatasetError
 from hubserve.preprocess import Fit
 
+PINNED = "parts.json"
+"""Name of the file of a `PinnedParts` in the folder of a run."""
+
 How = Literal["given", "drawn", "partly drawn"]
 """How the parts were found: "given" by the user's folders or listing, "drawn" at random, or "partly drawn" (both)."""
 

@@ -16,14 +16,14 @@ from hubserve.data.check_pool import Advance
 from hubserve.data.folder_walk import named
 from hubserve.data.names import shown
 from hubserve.data.own_images import Reading
-from hubserve.data.parts import PinnedParts, read_pinned
+from hubserve.data.parts import PINNED, PinnedParts, read_pinned
 from hubserve.data.scan import CheckOption, Scan
 from hubserve.errors import DatasetError, JobError
 from hubserve.jobs import Run
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.pipeline.resolved_search import ResolvedSearch
 
-PARTS, ITEMS = "parts.json", "data.json"
+PARTS, ITEMS = PINNED, "data.json"
 """Files of a run folder: the part of each of the user's images; and the labels and numbers of items of other data."""
 
 ADVICE = "put the data back as they were, or start a new run"

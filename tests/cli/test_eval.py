@@ -46,6 +46,7 @@ FIELDS = [
     "unreadable",
     "seconds",
     "drawn",
+    "trained_on",
     "accuracy",
 ]
 

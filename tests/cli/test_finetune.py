@@ -46,9 +46,14 @@ def test_from_the_command_line_to_a_model(hubserve, begun):
     assert (report["drawn"], report["images"]) == (True, answer["accuracy"]["images"])
     assert report["top1"] == pytest.approx(100 * answer["test_acc"])
     assert_same_report(report["accuracy"], json.loads((model.package.path / "accuracy.json").read_text()))
+    assert report["trained_on"] == 0
     (moved / "red" / "0.png").unlink()
     report = json.loads(hubserve("eval", "my_colours", moved, "--json").out)
     assert (report["drawn"], report["images"]) == (False, 35)
+    assert report["trained_on"] > 20
+    assert report["accuracy"]["notes"][0].startswith("this is no test figure: ")
+    said = " ".join(hubserve("eval", "my_colours", moved).out.split())
+    assert "note: this is no test figure: " in said
 
 
 def assert_same_report(found, expected):
