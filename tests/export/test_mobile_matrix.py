@@ -51,7 +51,7 @@ def cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-QUICK = 3
+QUICK = 1
 """Number of networks in the slow part; a cell of the others takes up to a minute even without a converter."""
 
 MARKED = [pytest.param(name, marks=pytest.mark.slow if i < QUICK else pytest.mark.long) for i, name in enumerate(NAMES)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -26,10 +27,19 @@ IMAGE_SIZES = {"MobileNetV3Space": 96, "ProxylessNAS": 96, "ShuffleNetSpace": 96
 """Sizes in pixels, where the network takes any."""
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", slow_but(IMAGE_SPACES, QUICK))
-def test_random_archs_export_with_parity(name, seed, tmp_path):
+def test_a_random_arch_exports_with_parity(name, tmp_path):
+    check_random_arch(name, 0, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", IMAGE_SPACES)
+def test_another_arch_exports_with_parity(name, tmp_path):
+    check_random_arch(name, 1, tmp_path)
+
+
+def check_random_arch(name: str, seed: int, folder: Path) -> None:
     space = get_space(name, SETTINGS.get(name))
     model = space.freeze(space.random(Random(seed)))
     fill(model, 1.5)
-    assert_exports(model, IMAGE_SIZES.get(name, space.input_size), tmp_path)
+    assert_exports(model, IMAGE_SIZES.get(name, space.input_size), folder)
