@@ -1,12 +1,13 @@
-"""Measures the accuracy of a model on labelled images: of a loaded model, or of a service that is called over HTTP.
+"""Measures the accuracy of a model on labelled images or texts: of a loaded model, or of a service that is called over HTTP.
 
 `evaluate` makes the same report, `hubserve.package.accuracy_report.AccuracyReport`, as the test phase of a job.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from hubserve.accuracy_report import accuracy_report
 from hubserve.client import Client
 from hubserve.data.image_folder import LabelledImages
+from hubserve.data.labelled_texts import LabelledTexts
 from hubserve.data.match_class_folders import Rule
 from hubserve.errors import DatasetError, ImageError, ServiceError
 from hubserve.host import cores
@@ -36,9 +38,14 @@ Logits = NDArray[np.floating]
 Classifier = Callable[[Sequence[Path]], list[Logits | None]]
 """Function from image files to the logits of each; a file that is not a readable image gives None."""
 
+TextClassifier = Callable[[Sequence[str]], list[Logits | None]]
+"""Function from texts to the logits of each."""
+
 
 class Accuracy(BaseModel):
-    """Result of `evaluate`: how many of the labelled images a model classified correctly.
+    """Result of `evaluate`: how many of the labelled images or texts a model classified correctly.
+
+    `accuracy.items` says which of the two the numbers of images count.
 
     Attributes:
         model: Name of the model that was evaluated.
@@ -77,8 +84,8 @@ class Accuracy(BaseModel):
 
 
 def evaluate(
-    classifier: Classifier,
-    images: LabelledImages,
+    classifier: Callable[[Sequence[Any]], list[Logits | None]],
+    images: LabelledImages | LabelledTexts,
     *,
     labels: Sequence[str],
     model: str,
@@ -88,13 +95,13 @@ def evaluate(
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Accuracy:
-    """Classifies all images, compares the predictions with the labels, and returns the accuracy.
+    """Classifies all images, or texts, compares the predictions with the labels, and returns the accuracy.
 
     Errors that `classifier` raises are passed on.
 
     Args:
-        classifier: Classifier to evaluate.
-        images: Image files with the indices of their classes.
+        classifier: Classifier to evaluate: a `Classifier` of images, or a `TextClassifier` of texts.
+        images: Image files, or texts, with the indices of their classes.
         labels: Names of the model's classes, in the order of their indices.
         model: Name of the model, copied to `Accuracy.model`.
         backend: Name of the backend, copied to `Accuracy.backend`.
@@ -110,7 +117,7 @@ def evaluate(
     answers: list[Logits | None] = []
     for begin in range(0, len(images.items), batch_size):
         batch = images.items[begin : begin + batch_size]
-        answers.extend(classifier([path for path, _ in batch]))
+        answers.extend(classifier([item for item, _ in batch]))
         advance(len(batch))
     judged = [index for index, answer in enumerate(answers) if answer is not None]
     if not judged:
@@ -119,7 +126,7 @@ def evaluate(
     true = np.array([images.items[index][1] for index in judged])
     names = images.files
     files = [names[index] for index in judged]
-    report = accuracy_report(logits, true, labels, files, dataset=dataset, temperature=temperature)
+    report = accuracy_report(logits, true, labels, files, dataset=dataset, temperature=temperature, items=images.kind)
     # Classes in the order of their logits, the lower index first where two are equal, as in the answers of the service.
     hits = np.argsort(-logits, axis=1, kind="stable")[:, :TOP] == true[:, None]
     top1_hits, top5_hits = int(hits[:, 0].sum()), int(hits.sum())
@@ -134,7 +141,7 @@ def evaluate(
         top5=100 * top5_hits / len(judged),
         top1_interval=(100 * low, 100 * high),
         rule=images.rule,
-        unreadable=tuple(str(path) for (path, _), answer in zip(images.items, answers, strict=True) if answer is None),
+        unreadable=tuple(str(item) for (item, _), answer in zip(images.items, answers, strict=True) if answer is None),
         seconds=time.perf_counter() - start,
         drawn=images.drawn,
         accuracy=report,
@@ -230,18 +237,28 @@ class HttpClassifier:
             if error.status in (413, 415):
                 return None
             raise DatasetError(f"{path}: {error}" if error.status else str(error)) from error
-        probabilities = np.zeros(len(self._labels))
-        for prediction in answer["predictions"]:
-            index = prediction["index"]
-            if index >= len(self._labels) or prediction["label"] != self._labels[index]:
-                raise self._other_classes(f"class {index} is {prediction['label']!r}")
-            probabilities[index] = prediction["probability"]
-        if abs(probabilities.sum() - 1) > PROBABILITY_TOLERANCE:
-            raise self._other_classes("it has more of them")
-        # A probability may be too small for a float.
-        return self._temperature * np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+        where = f"{self._client.url} has another model {self._model or ''} than this machine, with other classes"
+        return self._temperature * log_probabilities(answer["predictions"], self._labels, where)
 
-    def _other_classes(self, difference: str) -> DatasetError:
-        return DatasetError(
-            f"{self._client.url} has another model {self._model or ''} than this machine, with other classes: {difference}"
-        )
+
+def log_probabilities(predictions: Sequence[Mapping[str, Any]], labels: Sequence[str], where: str) -> Logits:
+    """Returns the logarithms of the probabilities of all classes, (classes,), of an answer of a service.
+
+    Args:
+        predictions: Predictions of all classes: "label", "index" and "probability" of each.
+        labels: Names of the model's classes, in the order of their indices.
+        where: Beginning of the message where the service has other classes.
+
+    Raises:
+        DatasetError: The classes of the answer are others.
+    """
+    probabilities = np.zeros(len(labels))
+    for prediction in predictions:
+        index = prediction["index"]
+        if index >= len(labels) or prediction["label"] != labels[index]:
+            raise DatasetError(f"{where}: class {index} is {prediction['label']!r}")
+        probabilities[index] = prediction["probability"]
+    if abs(probabilities.sum() - 1) > PROBABILITY_TOLERANCE:
+        raise DatasetError(f"{where}: it has more of them")
+    # A probability may be too small for a float.
+    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))

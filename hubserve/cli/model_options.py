@@ -1,28 +1,21 @@
-"""Resolves the options of a command to the model to export, the arch to draw, or the classifier to evaluate."""
+"""Resolves the options of a command to the model to export, or the arch to draw."""
 
 import json
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hubserve.accuracy import Classifier, HttpClassifier, LocalClassifier
 from hubserve.bounded_files import read_bounded_text
 from hubserve.cards.card import list_cards
 from hubserve.cards.labels import labels as class_names
-from hubserve.cli.resolve_model import open_package
 from hubserve.errors import ArchError, ExportError
-from hubserve.export.eager_runner import EagerRunner
 from hubserve.export.labels_and_preprocessing import read_label_file, read_preprocess_file
 from hubserve.export.model_source import ModelSource, arch_source
 from hubserve.export.named_package import package_named, unknown_model
 from hubserve.export.named_source import named_source
-from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub import HubSpace, get_space, load_card
 from hubserve.hub.package_space import package_space
 from hubserve.hub.registry import card_space
-from hubserve.package.package import Package
 from hubserve.preprocess import Preprocess
 
 
@@ -168,31 +161,3 @@ def read_json(path: Path | None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ArchError(f"{path} holds a {type(found).__name__}; expected an object: name -> value")
     return found
-
-
-@contextmanager
-def classifier_of(
-    model: str, backend: str, url: str | None, *, trusted: bool, token: str | None = None
-) -> Iterator[tuple[Classifier, Package]]:
-    """Context manager that yields the classifier that `hubserve eval` evaluates, and its package.
-
-    Args:
-        model: Package folder, alias, name or tag in the store, or pre-searched model.
-        backend: "eager", "openvino", or an export format of the package; has no effect with `url`.
-        url: Address of a service that classifies the images; None runs the model in this process.
-        trusted: Whether formats that are programs are loaded even if this user did not write them.
-        token: Token of that service; None sends none.
-
-    Raises:
-        ModelNotFoundError: No model has that name.
-        PackageError: The package does not have the format, or its author is not trusted.
-        ExportError: The format cannot be loaded on this machine.
-    """
-    with open_package(model, trusted=trusted) as package:
-        if url is not None:
-            labels, temperature = package.labels, package.manifest.temperature
-            with closing(HttpClassifier(url, labels=labels, model=model, temperature=temperature, token=token)) as classifier:
-                yield classifier, package
-            return
-        runner = EagerRunner(rebuild_model(package)) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]
-        yield LocalClassifier(runner, package.manifest.image_preprocess), package

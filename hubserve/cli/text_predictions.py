@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from hubserve.cli.output import print_json, print_table
 from hubserve.cli.resolve_model import open_package
+from hubserve.data.labelled_texts import beginning
 from hubserve.errors import OutputError
 from hubserve.package.run_limit import interruptible
 from hubserve.package.text_classifier import text_classifier
@@ -42,4 +43,4 @@ def predict_texts(
         return
     for text, answer in zip(texts, answers, strict=True):
         rows = [(found.label, f"{found.probability:.4f}", found.index) for found in answer]
-        print_table(text if len(text) <= 80 else f"{text[:79]}…", ("class", "probability", "index"), rows)
+        print_table(beginning(text), ("class", "probability", "index"), rows)

@@ -1,4 +1,4 @@
-"""Finds whether the images of `hubserve eval` are some that the model was trained on, and says so."""
+"""Finds whether the images or texts of `hubserve eval` are some that the model was trained on, and says so."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,13 @@ from typing import Any
 
 from hubserve import jobs
 from hubserve.data.image_folder import LabelledImages
+from hubserve.data.labelled_texts import LabelledTexts
 from hubserve.data.parts import PINNED, PinnedParts, read_pinned
 from hubserve.data.trained_images import count_by_part
 from hubserve.errors import HubserveError
 from hubserve.package.package import Package
 
-ADVICE = "for a test figure, name a folder of other images"
+ADVICE = "for a test figure, name other data"
 
 
 @dataclass(frozen=True)
@@ -33,29 +34,29 @@ def training_facts(package: Package) -> Mapping[str, Any]:
     return origin.fine_tuning or origin.search
 
 
-def trained_on(package: Package, images: LabelledImages) -> TrainedOn:
-    """Finds how many of the images were in the training or validation part of the data that a model was trained on.
+def trained_on(package: Package, images: LabelledImages | LabelledTexts) -> TrainedOn:
+    """Finds how many of the images, or texts, were in the training or validation part of the data that a model was trained on.
 
-    The record of the parts is in the folder of the run, if that is on this machine. Without it, nothing is said of images that
-    are the test or validation part of their data.
+    The record of the parts of images is in the folder of the run, if that is on this machine. Without it, nothing is said of
+    images that are the test or validation part of their data. There is no such record of texts.
 
     Args:
         package: Package of the model.
-        images: Images on which the model is evaluated.
+        images: Images, or texts, on which the model is evaluated.
     """
     facts = training_facts(package)
-    if images.drawn or "images" not in facts.get("data_found", {}):
+    if images.drawn or images.kind not in facts.get("data_found", {}):
         return TrainedOn(0 if images.drawn else None, None)
     run = str(facts.get("run", ""))
-    pinned = _pinned(run)
-    if pinned is not None:
+    if isinstance(images, LabelledImages) and (pinned := _pinned(run)) is not None:
         return _counted(images, pinned)
     if images.part in ("test", "val"):
         return TrainedOn(None, None)
+    record = "" if images.kind == "texts" else f", and the run {run}, which has the list of those, is not on this machine"
     return TrainedOn(
         None,
-        "it is not known whether the model was trained on some of these images, which have no test part: they are not the data "
-        f"of its training as they were then, and the run {run}, which has the list of those, is not on this machine; {ADVICE}",
+        f"it is not known whether the model was trained on some of these {images.kind}, which have no test part: they are not "
+        f"the data of its training as they were then{record}; {ADVICE}",
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from hubserve.data.folder_walk import LeftOut, folder_names, walk
 from hubserve.data.hub_dataset import PREFIX, fetch
@@ -15,6 +15,7 @@ from hubserve.data.match_class_folders import Rule, match_class_folders
 from hubserve.data.names import Part, shown
 from hubserve.data.scan import CheckOption, Item, scan
 from hubserve.errors import DatasetError
+from hubserve.package.accuracy_report import Items
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class LabelledImages:
         drawn: Whether these are the images that were drawn to test the model, of the data that it was trained on.
         part: Part of the data that these images are; None if the data are not divided into parts.
     """
+
+    kind: ClassVar[Items] = "images"
 
     items: tuple[Item, ...]
     rule: Rule

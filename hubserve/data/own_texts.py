@@ -62,10 +62,7 @@ def own_texts(
         MissingExtraError: A library of an optional extra is not installed.
     """
     columns = Columns(label=label_column, part=part_column, text=text_column)
-    rows, left_out, notes = _rows(data, columns)
-    usable = [(row, fault) for row, fault in ((row, text_fault(row.text)) for row in rows)]
-    left_out += [LeftOut(shown(row.file), "unusable", f"it {fault}") for row, fault in usable if fault is not None]
-    rows = [row for row, fault in usable if fault is None]
+    rows, left_out, notes = usable_rows(data, columns)
     classes = sorted({row.label for row in rows})
     checked = [
         (Candidate(data, row.file, classes.index(row.label), row.part), len(row.text), Check(_digest(row.text))) for row in rows
@@ -84,6 +81,22 @@ def own_texts(
     return text_data(
         data.name, parts, tuple(classes), vocabulary=vocabulary, max_tokens=max_tokens, kind=kind, notes=tuple(notes)
     )
+
+
+def usable_rows(data: Path, columns: Columns = USUAL) -> tuple[list[TextRow], list[LeftOut], list[str]]:
+    """Returns the texts that can be given to a tokenizer, what is left out with the reason, and messages.
+
+    Args:
+        data: Folder or listing, as for `own_texts`.
+        columns: Names of the columns of a listing.
+
+    Raises:
+        DatasetError, MissingExtraError: As `own_texts`.
+    """
+    rows, left_out, notes = _rows(data, columns)
+    checked = [(row, text_fault(row.text)) for row in rows]
+    left_out += [LeftOut(shown(row.file), "unusable", f"it {fault}") for row, fault in checked if fault is not None]
+    return [row for row, fault in checked if fault is None], left_out, notes
 
 
 def _rows(data: Path, columns: Columns) -> tuple[list[TextRow], list[LeftOut], list[str]]:

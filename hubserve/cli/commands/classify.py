@@ -101,7 +101,9 @@ def evaluate_model(
     model: Model,
     folder: Annotated[
         str,
-        typer.Argument(help="Folder with a sub-folder of images for each class, a CSV or Parquet listing, or hf://owner/name."),
+        typer.Argument(
+            help="Folder with a sub-folder of images, or of .txt files, for each class, a CSV or Parquet listing, or hf://owner/name."
+        ),
     ],
     backend: Annotated[BackendOption, typer.Option(help="What runs the model.")] = "onnx",
     url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
@@ -113,7 +115,7 @@ def evaluate_model(
             help="Token of that service; give it in the environment, where other users cannot see it.",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images, or texts, in a batch.")] = 16,
     confusion: Annotated[
         Path | None, typer.Option(help="Draw the confusion matrix into this file: .svg, .png or .pdf.")
     ] = None,
@@ -124,7 +126,7 @@ def evaluate_model(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Measure how accurate a model is on labelled images: in all, by class, what it confuses, and its calibration.
+    """Measure how accurate a model is on labelled images or texts: in all, by class, what it confuses, and its calibration.
 
     The report is the one of a job's test. A folder is matched with a class by its WordNet id (ImageNet's layout), by the name
     of the class, by its index, or with --by-order by its position.

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from hubserve.data.labelled_texts import beginning
 from hubserve.data.loaders import in_order
 from hubserve.data.text_data import TextData
 from hubserve.data.text_dataset import PADDING
@@ -67,6 +68,9 @@ class TextTask(LabelledTask):
     def record(self) -> dict[str, Any]:
         return {**super().record(), "sha256": self.data.sha256}
 
+    def found(self) -> dict[str, Any]:
+        return {"texts": dict(zip(("train", "val", "test"), self.sizes, strict=True)), "sha256": self.data.sha256}
+
     def facts(self) -> dict[str, Any]:
         sizes = " / ".join(f"{size:,}" for size in self.sizes)
         return {
@@ -81,7 +85,7 @@ class TextTask(LabelledTask):
     def test(
         self, model: nn.Module, val: SupervisedEvaluator, test: SupervisedEvaluator, run: Run, status: StatusWriter
     ) -> TestedNetwork:
-        files = [_shortened(text) for text in self.data.test.texts]
+        files = [beginning(text) for text in self.data.test.texts]
         return self._tested(model, val, test, run, status, files=files)
 
     def package_entries(self, space: HubSpace, tested: TestedNetwork) -> Mapping[str, Any]:
@@ -93,8 +97,3 @@ class TextTask(LabelledTask):
 
     def compared_texts(self) -> Sequence[str]:
         return self.data.val.texts[:MOST_COMPARED]
-
-
-def _shortened(text: str) -> str:
-    """Returns the start of a text, by which the report on the test names it."""
-    return text if len(text) <= 80 else f"{text[:79]}…"
