@@ -35,6 +35,9 @@ CLEARLY = 1.05
 
 Count = Annotated[int, Field(ge=1, le=1024)]
 
+Clock = Callable[[], float]
+"""Function that returns the time in seconds."""
+
 
 class Concurrency(BaseModel):
     """How a model uses the cores of the machine.
@@ -103,13 +106,20 @@ def fastest_concurrency(key: str, load: Callable[[int], Engine], *, device: str 
     return found
 
 
-def measure(load: Callable[[int], Engine], settings: Sequence[Concurrency], *, seconds: float = BUDGET_SECONDS) -> Concurrency:
+def measure(
+    load: Callable[[int], Engine],
+    settings: Sequence[Concurrency],
+    *,
+    seconds: float = BUDGET_SECONDS,
+    clock: Clock = time.perf_counter,
+) -> Concurrency:
     """Measures some settings, in two rounds, and returns the fastest one; the first one unless another is faster by `CLEARLY`.
 
     Args:
         load: Function that returns an engine with the given `session_threads`.
         settings: The settings, at least one.
         seconds: Time in seconds for all of them together. Settings for which no time is left are not measured.
+        clock: Function that returns the time in seconds.
 
     Raises:
         HubserveError: An engine cannot be loaded or run.
@@ -117,18 +127,20 @@ def measure(load: Callable[[int], Engine], settings: Sequence[Concurrency], *, s
     engines = {count: load(count) for count in dict.fromkeys(setting.session_threads for setting in settings)}
     image = photo()
     turn = seconds / len(settings) / 2
-    end = time.perf_counter() + seconds
+    end = clock() + seconds
     speeds: dict[Concurrency, float] = {}
     for _, setting in itertools.product(range(2), settings):
-        if not speeds or time.perf_counter() < end:
-            speed = images_per_second(engines[setting.session_threads], setting, image, seconds=turn)
+        if not speeds or clock() < end:
+            speed = images_per_second(engines[setting.session_threads], setting, image, seconds=turn, clock=clock)
             speeds[setting] = max(speed, speeds.get(setting, 0.0))
     fastest = max(speeds, key=speeds.__getitem__)
     chosen = fastest if speeds[fastest] > CLEARLY * speeds[settings[0]] else settings[0]
     return chosen.model_copy(update={"images_per_second": round(speeds[chosen], 1)})
 
 
-def images_per_second(engine: Engine, setting: Concurrency, image: bytes, *, seconds: float) -> float:
+def images_per_second(
+    engine: Engine, setting: Concurrency, image: bytes, *, seconds: float, clock: Clock = time.perf_counter
+) -> float:
     """Returns the throughput of an engine with a setting, from the bytes of images to answers.
 
     Args:
@@ -136,15 +148,16 @@ def images_per_second(engine: Engine, setting: Concurrency, image: bytes, *, sec
         setting: Number of threads and of images in a batch.
         image: Bytes of the image file that is classified again and again.
         seconds: Seconds after which each thread ends with its batch; it runs at least one.
+        clock: Function that returns the time in seconds.
     """
     done = [0] * setting.threads
-    start = time.perf_counter()
+    start = clock()
 
     def work(place: int) -> None:
         while True:
             engine.answer([engine.prepare(image) for _ in range(setting.max_batch)])
             done[place] += setting.max_batch
-            if time.perf_counter() - start >= seconds:
+            if clock() - start >= seconds:
                 return
 
     threads = [threading.Thread(target=work, args=(place,)) for place in range(setting.threads)]
@@ -152,7 +165,7 @@ def images_per_second(engine: Engine, setting: Concurrency, image: bytes, *, sec
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(done) / (time.perf_counter() - start)
+    return sum(done) / (clock() - start)
 
 
 def photo() -> bytes:
