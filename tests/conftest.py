@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +12,8 @@ import torch
 
 
 def pytest_configure() -> None:
+    # A shell that runs the tests in the background has SIGINT ignored, which the programs that they start would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Two cores are shared by the tests and the servers that they start.
     torch.set_num_threads(1)
     # No test fails for its time: hypothesis' own limit of 200 ms an example does not hold on a busy machine.

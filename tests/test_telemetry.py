@@ -136,7 +136,7 @@ def test_serve(watch, image, command):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["inline", "ray"])
+@pytest.mark.parametrize("kind", [pytest.param("inline", marks=pytest.mark.long), "ray"])
 def test_search(watch, tmp_path, kind):
     if kind == "ray":
         pytest.importorskip("ray")

@@ -155,8 +155,6 @@ def test_a_command_ends_by_ctrl_c(make, command, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "hubserve", command, str(folder), images],
         stderr=subprocess.DEVNULL,
-        # A shell that runs the tests in the background has SIGINT ignored, which programs inherit.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         # In the loop: in the process that it started to load the model, or in itself, for a second beyond its start.

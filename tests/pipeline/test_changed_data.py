@@ -211,7 +211,7 @@ def test_shared_weights_of_fewer_images_say_why_they_do_not_go_on(tmp_path, monk
     assert package["provenance"]["search"]["data_found"]["images"] == {"train": 31, "val": 12, "test": 12}
 
 
-@pytest.mark.parametrize("kind", ["fine-tuning", "fitted", "shared"])
+@pytest.mark.parametrize("kind", ["fine-tuning", "fitted", pytest.param("shared", marks=pytest.mark.long)])
 def test_a_fine_tuning_goes_on_with_the_images_that_are_left(tmp_path, kind):
     begun = write_model_and_parts(tmp_path)
     definition = {

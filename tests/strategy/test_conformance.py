@@ -141,6 +141,10 @@ class TestPolicyBasedRLAsInNni(VariantConformance):
         update = {"batch_size": 3, "repeat": 2, "update_times": 1}
         return PolicyBasedRL(5, 10, reward_for_invalid=-1.0, update_kwargs=update, hidden=8, seed=seed)
 
+    @pytest.mark.long
+    def test_a_search_that_is_killed_goes_on_as_if_not(self, tmp_path):
+        super().test_a_search_that_is_killed_goes_on_as_if_not(tmp_path)
+
 
 class TestTPE(StrategyConformance):
     def make(self, seed):

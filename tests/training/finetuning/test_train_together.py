@@ -69,7 +69,7 @@ def test_interrupted_it_ends_as_without(tmp_path, images):
     assert torch.equal(weights(alone), weights(resumed))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_time_is_kept_to(tmp_path, images):
     """The processes agree on the step at which it is over: none waits for another one."""
     began = time.monotonic()
