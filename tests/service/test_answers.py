@@ -169,7 +169,7 @@ def test_a_call_of_the_encoder_has_the_numbers_of_one_image(monkeypatch):
 
     monkeypatch.setattr("hubserve.service.inference_answer.json", SimpleNamespace(dumps=dumps))
     logits = np.random.default_rng(0).normal(size=(3, 21_841)).astype(np.float32)
-    found = write_answer(request(), {}, logits, [], max_bytes=20_000_000)
+    found = write_answer(request(), {"model_name": "large"}, logits, [], max_bytes=20_000_000)
     assert [length for length in lengths if length] == [21_841] * 3
     assert np.float32(json.loads(found.body)["outputs"][0]["data"]).tobytes() == logits.tobytes()
 
