@@ -19,7 +19,7 @@ SETTINGS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_random_archs_export_with_parity(name, seed, tmp_path):
     space = get_space(name, SETTINGS[name])

@@ -43,7 +43,7 @@ def definition(begun: Path, **changes: object) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weights", ["fitted", "shared"])
+@pytest.mark.parametrize("weights", ["fitted", pytest.param("shared", marks=pytest.mark.long)])
 def test_from_a_model_to_a_smaller_one(begun, weights):
     # Three epochs of few images leave the found network near chance, and which one is found depends on measured latencies.
     recipe = {"epochs": 25, "batch_size": 8, "learning_rate": 0.02, "augment": {"mixup": 0, "cutmix": 0}}
@@ -94,7 +94,7 @@ def test_the_smallest_network_is_published_only_if_it_meets_the_other_constraint
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weights", ["fitted", "shared"])
+@pytest.mark.parametrize("weights", ["fitted", pytest.param("shared", marks=pytest.mark.long)])
 def test_interrupted_at_every_phase_it_ends_as_without(begun, weights):
     """Without latency, which decides differently each time: two runs have the same arch and the same weights."""
     text = definition(begun, constraints={"params": 12_000}, weights=weights)

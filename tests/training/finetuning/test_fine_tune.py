@@ -143,7 +143,7 @@ save_weights(network.model, folder)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_any_moment_it_ends_as_without(tmp_path):
     """Real processes and `kill -9`, at moments spread over a whole run."""
     command = [sys.executable, "-c", PROGRAM]

@@ -142,7 +142,7 @@ def wait_for_end(pids):
         time.sleep(0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kill_9_of_the_program_or_of_a_process_ends_all_and_it_goes_on(tmp_path):
     alone = program(tmp_path / "alone", 6)
     assert alone.communicate(timeout=300)[0].split() == [str(epoch) for epoch in range(7)]
