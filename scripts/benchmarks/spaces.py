@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 from rich.console import Console
@@ -104,11 +105,11 @@ def print_ratios(before: Path, archs: int, rounds: int) -> None:
     for _ in range(rounds):
         now.append(measured(ROOT, archs))
         then.append(measured(before.resolve(), archs))
-    title = f"CPU time as a share of {before}'s: median of {rounds} rounds (lowest to highest), {archs} random archs, 1 thread"
+    title = f"CPU time as a share of {before}'s: lowest of {rounds} rounds each, {archs} random archs, 1 thread"
     table = Table("space", "sample", "freeze", "freeze on meta", title=title)
     for name in [name for name in now[0] if name in then[0]]:
-        pairs = [[a / b for a, b in zip(mine[name], other[name], strict=True)] for mine, other in zip(now, then, strict=True)]
-        table.add_row(name, *[f"{statistics.median(x):.2f} ({min(x):.2f} to {max(x):.2f})" for x in zip(*pairs, strict=True)])
+        ours, theirs = (np.min([found[name] for found in side], axis=0) for side in (now, then))
+        table.add_row(name, *[f"{share:.2f}" for share in ours / theirs])
     Console(width=110).print(table)
 
 
