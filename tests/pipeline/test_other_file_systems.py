@@ -21,7 +21,9 @@ MEMORY = Path("/dev/shm")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("elsewhere", ["TMPDIR", "jobs", "BENTOML_HOME"])
+@pytest.mark.parametrize(
+    "elsewhere", [*(pytest.param(name, marks=pytest.mark.long) for name in ("TMPDIR", "jobs")), "BENTOML_HOME"]
+)
 def test_a_job_runs_through_and_publishes(elsewhere, tmp_path, monkeypatch):
     if not MEMORY.is_dir() or MEMORY.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system")

@@ -79,6 +79,7 @@ def test_cifar10_cpu(tmp_path):
     assert 0 < status.best.values["latency_ms"] <= 1000
 
 
+@pytest.mark.long
 def test_cifar10(tmp_path):
     write_cifar(tmp_path / "data" / "cifar10")
     status, model = published(shortened("cifar10"))
@@ -89,6 +90,7 @@ def test_cifar10(tmp_path):
     assert label_of(model, 32) in CIFAR
 
 
+@pytest.mark.long
 def test_imagenet(tmp_path):
     """On a Ray cluster of this machine, images read by other processes; a machine without GPUs gives trials none."""
     pytest.importorskip("ray")
