@@ -56,7 +56,7 @@ def in_namespace(module, *arguments):
     return [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_on_a_full_disk(step, rounds):
     assert rounds[step][0]["kind"] == "StorageError", rounds[step]

@@ -19,7 +19,7 @@ def options(tmp_path, monkeypatch):
     return "--space", "ProxylessNAS", "--settings", str(tmp_path / "settings.json"), "--input-size", "32"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_whole_way(hubserve, options, tmp_path):
     assert "latency-table build" in hubserve("latency-table", "show", *options).refused("ProfileError")
     few = ("--archs", "3", "--fit-nets", "0", "--check-nets", "0")

@@ -70,6 +70,7 @@ def test_what_was_published_is_exported_published_measured_and_drawn(shell, work
     assert {row["format"] for row in report["formats"]} == {"eager", "onnx"}
 
 
+@pytest.mark.long
 def test_from_another_folder(shell, work, elsewhere):
     message = "there is no module 'mypkg.spaces'"
     assert message in shell("export", "own", "--out", "again", cwd=elsewhere, code=2)

@@ -63,7 +63,7 @@ def test_refuses(hubserve, tiny, tmp_path):
     assert (tmp_path / "x" / "thesis.tex").read_text() == "mine"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_pre_searched_model_gets_the_files_of_timm(hubserve, tmp_path):
     url = (tmp_path / "lite0").as_uri()
     hubserve("push", "efficientnet-lite0", url)

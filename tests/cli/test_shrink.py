@@ -21,6 +21,7 @@ def begun(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_from_the_command_line_to_a_smaller_model(hubserve, begun):
     options = ("--latency-share", 0.95, "--epochs", 2, "--set", "batch_size=8")
     done = hubserve("shrink", begun / "small", begun / "My Colours", *options)

@@ -17,8 +17,8 @@ GAIN = {"darts-v2": 1.5}
 QUICK = {"efficientnet-lite0"}
 """The one with real weights; the others, whose kinds of networks test_spaces exports too, are marked as slow or long."""
 
-SLOW = {"acenas-m1", "cream-043", "mobilenetv3-small-050", "proxyless-cpu", "spos"}
-"""One of each kind of convolutions. The others are the same kinds in other sizes, or take up to 100 CPU seconds each."""
+SLOW = {"cream-043", "spos"}
+"""Mobile blocks with squeeze-and-excite, and shuffled channels. The others take up to 100 CPU seconds each."""
 
 MARKED = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.long)

@@ -11,7 +11,6 @@ from hubserve.hub import get_space
 from tests.export.matrix import assert_exports
 from tests.hub.image_spaces import IMAGE_SPACES
 from tests.hub.parity import fill
-from tests.marks import slow_but
 
 SHORT = {"width": (8, 16), "num_cells": (3, 5)}
 """A cell is the same in a short network, and its export takes seconds less."""
@@ -23,11 +22,19 @@ SETTINGS = dict.fromkeys(("NASNet", "ENAS", "AmoebaNet", "PNAS", "DARTS"), SHORT
 }
 QUICK = {"NasBench201", "ProxylessNAS", "PNAS"}
 """A small cell, mobile blocks and a large cell; tests/hub/test_autoformer.py exports a transformer."""
+SLOW = {"DARTS", "ShuffleNetSpace", "NasBench101", "AutoFormer"}
+"""A cell of two inputs, shuffled channels, a graph and attention. The others are like one of these or of `QUICK`."""
 IMAGE_SIZES = {"MobileNetV3Space": 96, "ProxylessNAS": 96, "ShuffleNetSpace": 96}
 """Sizes in pixels, where the network takes any."""
 
 
-@pytest.mark.parametrize("name", slow_but(IMAGE_SPACES, QUICK))
+MARKED = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.long)
+    for name in IMAGE_SPACES
+]
+
+
+@pytest.mark.parametrize("name", MARKED)
 def test_a_random_arch_exports_with_parity(name, tmp_path):
     check_random_arch(name, 0, tmp_path)
 

@@ -109,7 +109,7 @@ def change(root: Path, before: dict) -> None:
 
 
 @pytest.mark.parametrize("made", [in_parts, drawn, in_csv, in_parquet])
-@pytest.mark.parametrize("phase", ["search", "test"])
+@pytest.mark.parametrize("phase", ["search", pytest.param("test", marks=pytest.mark.long)])
 def test_the_parts_stay(tmp_path, made, phase):
     root = tmp_path / "mine"
     data = made(root) | {"settings": {"size": 16, "augment": False}}
@@ -211,7 +211,9 @@ def test_shared_weights_of_fewer_images_say_why_they_do_not_go_on(tmp_path, monk
     assert package["provenance"]["search"]["data_found"]["images"] == {"train": 31, "val": 12, "test": 12}
 
 
-@pytest.mark.parametrize("kind", ["fine-tuning", "fitted", pytest.param("shared", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "kind", ["fine-tuning", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("fitted", "shared"))]
+)
 def test_a_fine_tuning_goes_on_with_the_images_that_are_left(tmp_path, kind):
     begun = write_model_and_parts(tmp_path)
     definition = {

@@ -108,7 +108,7 @@ def test_interrupted_at_every_phase_it_ends_as_without(begun):
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_in_every_phase_it_ends_as_without(begun):
     """Real processes and `kill -9`, one after the other on the same run."""
     text = definition(begun, recipe={"epochs": 8, "batch_size": 8})

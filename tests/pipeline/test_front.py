@@ -184,7 +184,7 @@ def killed_run(folder: Path, bentoml: Path, where: str) -> None:
         run_here(jobs.open_run(folder), on_status=on_status)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_no_member_is_lost_or_doubled_though_its_process_is_killed_between_them(home):
     """With SIGKILL: in the training of a member, between the published ones, and after a model is stored but not yet noted."""

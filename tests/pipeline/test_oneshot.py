@@ -181,7 +181,7 @@ def test_two_processes_train_a_supernet(home, monkeypatch):
     assert (status.state, status.oneshot.steps[-1]) == ("done", 2 * 17 - 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_two_processes_train_the_winner(home, monkeypatch):
     pytest.importorskip("lightning_fabric", reason="the winner is trained on several devices with hubserve[ddp]")

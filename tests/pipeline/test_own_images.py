@@ -158,7 +158,7 @@ def fine_tuned(folder, name, **images):
     return run_job(jobs.create(yaml.safe_dump(definition)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_long_images_are_learnt_whole(tmp_path):
     """What is proposed for them learns them; a centre crop cannot. All ways to ask the model answer alike."""
     space = get_space("ProxylessNAS", SETTINGS)

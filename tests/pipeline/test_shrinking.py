@@ -93,7 +93,7 @@ def test_the_smallest_network_is_published_only_if_it_meets_the_other_constraint
         phase._choose(experiment, resolved, limit, None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("weights", ["fitted", pytest.param("shared", marks=pytest.mark.long)])
 def test_interrupted_at_every_phase_it_ends_as_without(begun, weights):
     """Without latency, which decides differently each time: two runs have the same arch and the same weights."""

@@ -115,6 +115,7 @@ def test_what_is_not_typed_in_a_definition_is_typed_by_the_signature(changes, sa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_it_is_refused_before_there_is_a_folder_or_runs_as_it_was_typed(client, tmp_path):
     for changes, says in [(changes, says) for changes, says in CHANGES if says is not None][:4]:
         assert says in refused(client, **changes)

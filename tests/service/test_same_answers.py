@@ -33,7 +33,7 @@ RIGHT = {"bicubic": 224, "bilinear": 224}
 """Pictures of the 250 whose class the real weights name; timm's port of them names as many."""
 
 
-@pytest.fixture(scope="module", params=sorted(RIGHT))
+@pytest.fixture(scope="module", params=[pytest.param("bicubic", marks=pytest.mark.long), "bilinear"])
 def interpolation(request) -> str:
     """Bicubic is the card's own; only bilinear pictures are prepared by the fast resize, see Preprocess.fast."""
     return request.param

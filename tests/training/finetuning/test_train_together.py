@@ -49,7 +49,7 @@ def test_two_processes_make_the_steps_of_one(tmp_path, images):
     assert torch.allclose(weights(alone), weights(together), atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_interrupted_it_ends_as_without(tmp_path, images):
     """With all that is random: augmentation, mixtures, batch norm in training mode, an uneven last step of 5 images."""
     settings = {"devices": 2, "batch_size": 5, "early_layers": "train"}
@@ -79,7 +79,7 @@ def test_the_time_is_kept_to(tmp_path, images):
     assert time.monotonic() - began < 120
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_error_in_the_other_process_ends_both(tmp_path):
     """An image that only the second process reads becomes none after the first validation."""
     train, val = parts(tmp_path / "images")
