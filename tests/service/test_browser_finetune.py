@@ -185,8 +185,8 @@ def test_a_zip_becomes_a_model_that_can_be_tried(page, url, tmp_path, album):  #
     expect(job.locator("[aria-current=step]")).to_have_text("fine-tune", timeout=LONG)
     expect(job.get_by_role("region", name="Time")).to_contain_text("features, part of fine-tune", timeout=LONG)
     expect(job.get_by_role("heading", level=2)).to_have_text("mine done", timeout=LONG)
-    (status,) = httpx2.get(f"{url}/jobs").json()
-    status = httpx2.get(f"{url}/jobs/{status['id']}").json()
+    (status,) = httpx2.get(f"{url}/jobs", timeout=60).json()
+    status = httpx2.get(f"{url}/jobs/{status['id']}", timeout=60).json()
     for name in ("validation accuracy", "validation loss"):
         expect(job.get_by_role("img", name=name)).to_be_visible()
     assert highest_tick(job) <= 1
@@ -208,7 +208,7 @@ def test_a_zip_becomes_a_model_that_can_be_tried(page, url, tmp_path, album):  #
     check_screenshot(page, album, "finetuned-answer")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_a_folder_of_the_server(page, url):
     folders = page.locator("#tune-data option")
@@ -220,6 +220,6 @@ def test_a_folder_of_the_server(page, url):
     expect(job.locator("[aria-current=step]")).to_have_text("fine-tune", timeout=LONG)
     job.get_by_role("button", name="Stop").click()
     expect(job.get_by_role("heading", level=2)).to_have_text("folder stopped", timeout=LONG)
-    answer = httpx2.get(f"{url}/jobs/starts").json()
+    answer = httpx2.get(f"{url}/jobs/starts", timeout=60).json()
     assert answer[0] == "small"
     assert "efficientnet-lite0" in answer  # Its weights come with an installed package.
