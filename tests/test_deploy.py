@@ -123,7 +123,7 @@ def validate(parts: list[dict]) -> None:
         schemas.validate(part, "1.32", strict=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_kserve_reads_its_file(tmp_path):
     """By the models of KServe's own package, whose dependencies are too many for the environment of the tests."""

@@ -54,7 +54,7 @@ def test_the_import_alone_is_light():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mypy_strict_passes_on_a_user_s_file_and_on_the_readme(tmp_path):
     (tmp_path / "user.py").write_text(USER_CODE)
     (tmp_path / "readme.py").write_text("\n".join(BLOCKS))

@@ -17,7 +17,7 @@ PATH = Path(__file__).parent.parent / "docs" / "search.md"
 PAGE = PATH.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_its_python(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path))

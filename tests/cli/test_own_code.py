@@ -56,6 +56,7 @@ def elsewhere(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_what_was_published_is_exported_published_measured_and_drawn(shell, work):
     manifest = json.loads(shell("export", "own", "--out", "again", "--format", "onnx", "--json", cwd=work))["manifest"]
     assert manifest["space"] == manifest["space_source"]["import_path"] == "mypkg.spaces:Small"

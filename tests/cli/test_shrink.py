@@ -20,7 +20,7 @@ def begun(tmp_path_factory):
     return write_model_and_images(tmp_path_factory.mktemp("begun"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_from_the_command_line_to_a_smaller_model(hubserve, begun):
     options = ("--latency-share", 0.95, "--epochs", 2, "--set", "batch_size=8")

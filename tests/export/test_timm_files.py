@@ -141,7 +141,7 @@ def test_the_configuration_is_what_timm_writes(tmp_path):
         assert ours["pretrained_cfg"][key] == pytest.approx(theirs["pretrained_cfg"][key]), key
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_a_hub(hub, tmp_path):  # noqa: F811
     """`timm.create_model("hf-hub:me/lite0")` from the loopback hub, in a process that knows no hubserve."""
     from hubserve.export.model_source import card_source

@@ -79,7 +79,7 @@ def test_from_images_to_answers(begun):
     assert right > 5  # By chance.
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_fine_tuned_model_is_fine_tuned_again(begun):
     """By its name in the store; size and fit are those that are asked for."""
     first = run_job(jobs.create(definition(begun, recipe={"epochs": 1})))

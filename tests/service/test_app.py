@@ -212,7 +212,7 @@ class TestAround:
         assert set(classify["responses"]) >= {"200", "400", "404", "413", "415", "422"}
         assert "/models" in paths
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_a_new_model_is_served_without_a_restart(self, server, client, tmp_path):
         write_package(small_source("newcomer"), tmp_path / "newcomer", formats=("onnx",))
         problem(client.post("/classify?model=newcomer", content=noise()), 404, "ModelNotFoundError")

@@ -26,7 +26,7 @@ from tests.images import photo
 from tests.service.conftest import ROOT, free_port
 from tests.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400), pytest.mark.xdist_group("server")]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(2400), pytest.mark.xdist_group("server")]
 
 SERVING = ROOT / "scripts" / "deploy" / "serving"
 TOOLS = ("buildah", "mmdebstrap", "unshare", "chroot")

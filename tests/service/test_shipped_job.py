@@ -44,6 +44,7 @@ def held_out() -> list[tuple[bytes, str]]:
     return found
 
 
+@pytest.mark.long
 def test_the_quickstart_is_served_without_a_restart(empty_server):
     with httpx2.Client(base_url=empty_server.url, timeout=60) as client:
         pictures = held_out()

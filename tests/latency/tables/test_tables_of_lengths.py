@@ -181,7 +181,7 @@ def test_a_search_under_a_limit_by_a_table(tables, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["NASBERT", "LightSpeech"])
+@pytest.mark.parametrize("name", ["NASBERT", pytest.param("LightSpeech", marks=pytest.mark.long)])
 def test_a_small_table_for_real(name, tmp_path):
     """Operations by ONNX Runtime's profiler, networks by export: the lengths are those that the networks are called with."""
     space, (short, long) = SPACES[name], LENGTHS[name]
