@@ -69,7 +69,7 @@ def test_tables_for_people_and_the_default_folder(hubserve, table, monkeypatch, 
 
 def test_two_objectives(hubserve, table):
     found = hubserve(*options(table, "--minimize", "ms", "--reference", "0,worst", "--json")).json()
-    assert found["strategies"] == ["Random", "NSGA2"]
+    assert found["strategies"] == ["Random", "ParetoEvolution"]
     assert found["tables"][0]["reference"] == [0.0, 42.0]
     assert [row["measure"] for row in found["pairs"]] == ["hypervolume", "regret"]
 

@@ -21,7 +21,8 @@ def compare(
         typer.Option(
             "--strategies",
             help="Names or import paths (my_file:MyStrategy), separated by commas; settings follow as "
-            "NAME:argument=value. Or a YAML file. Random and RegularizedEvolution unless given, or NSGA2 with --minimize.",
+            "NAME:argument=value. Or a YAML file. Random and RegularizedEvolution unless given; with --minimize, Random and "
+            "ParetoEvolution.",
         ),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials of each search.")] = 150,
@@ -72,7 +73,7 @@ def compare(
     run_comparison(
         CompareOptions(
             tables=tuple(tables),
-            strategies=tuple(strategies or [f"Random,{'RegularizedEvolution' if minimize is None else 'NSGA2'}"]),
+            strategies=tuple(strategies or [f"Random,{'RegularizedEvolution' if minimize is None else 'ParetoEvolution'}"]),
             trials=trials,
             seeds=seeds,
             first_seed=first_seed,
