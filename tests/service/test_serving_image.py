@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,6 +157,10 @@ def running(image, lite0, tmp_path) -> Iterator[Running]:
         assert outer.poll() is None, log.read_text()
         yield Running(url, min(descendants(outer.pid)), outer, log)
     finally:
+        # The change of user in the image clears what `--kill-child` asked for: the server would outlive the test.
+        for process in descendants(outer.pid):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         outer.kill()
         outer.wait()
 
