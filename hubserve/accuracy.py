@@ -1,10 +1,10 @@
-"""Measures the accuracy of a model on labelled images or texts: of a loaded model, or of a service that is called over HTTP.
+"""Measures the accuracy of a model on labelled images or texts; `hubserve.http_classifiers` asks that of a service.
 
 `evaluate` makes the same report, `hubserve.package.accuracy_report.AccuracyReport`, as the test phase of a job.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from hubserve.accuracy_report import accuracy_report
-from hubserve.client import Client
 from hubserve.data.image_folder import LabelledImages
 from hubserve.data.labelled_texts import LabelledTexts
 from hubserve.data.match_class_folders import Rule
-from hubserve.errors import DatasetError, ImageError, ServiceError
+from hubserve.errors import DatasetError, ImageError
 from hubserve.host import cores
 from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.package.runner import check_finite
 from hubserve.preprocess import Preprocess, decode_pixels
 
 TOP = 5
-
-PROBABILITY_TOLERANCE = 1e-6
-"""Largest difference from 1 of the sum of the probabilities that a service answers with."""
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Function from preprocessed images, (n, 3, height, width), to their logits, (n, classes)."""
@@ -179,86 +175,3 @@ class LocalClassifier:
             return self._preprocess.fast(decode_pixels(path.read_bytes()))
         except (ImageError, OSError):
             return None
-
-
-class HttpClassifier:
-    """Classifier that sends each image to a running service in a request of its own, several requests at the same time.
-
-    A request that the service refuses because of its load (503) is sent again, as `Client` does.
-
-    The service answers with probabilities. Their logarithms times the temperature stand for the logits: they differ from them
-    by the same number for all classes of an image, which changes no figure of a report.
-
-    Calling it raises DatasetError if the service does not answer, or refuses a request for a reason other than its image, or
-    if its model has other classes.
-
-    Args:
-        url: Address of the service, without the path /classify.
-        labels: Names of the model's classes, in the order of their indices; the probabilities of all of them are asked for.
-        model: Name, alias or tag of the model; None asks for the service's default model.
-        temperature: Temperature of the model, which is in the probabilities already; None is 1.
-        token: Secret token that the service wants for reading; None sends none.
-        workers: Number of requests at the same time.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        labels: Sequence[str],
-        model: str | None = None,
-        temperature: float | None = None,
-        token: str | None = None,
-        workers: int = 4,
-    ) -> None:
-        self._client = Client(url, token)
-        self._labels = labels
-        self._model = model
-        self._temperature = temperature or 1.0
-        self._pool = ThreadPoolExecutor(workers)
-
-    def close(self) -> None:
-        """Closes the connections to the service."""
-        self._client.close()
-
-    def __call__(self, files: Sequence[Path]) -> list[Logits | None]:
-        return list(self._pool.map(self._ask, files))
-
-    def _ask(self, path: Path) -> Logits | None:
-        try:
-            data = path.read_bytes()
-        except OSError:
-            return None
-        if not data:
-            return None  # The service would refuse an empty body with 400, as a request without an image, not with 415.
-        try:
-            answer = self._client.classify(data, model=self._model, top_k=len(self._labels))
-        except ServiceError as error:
-            if error.status in (413, 415):
-                return None
-            raise DatasetError(f"{path}: {error}" if error.status else str(error)) from error
-        where = f"{self._client.url} has another model {self._model or ''} than this machine, with other classes"
-        return self._temperature * log_probabilities(answer["predictions"], self._labels, where)
-
-
-def log_probabilities(predictions: Sequence[Mapping[str, Any]], labels: Sequence[str], where: str) -> Logits:
-    """Returns the logarithms of the probabilities of all classes, (classes,), of an answer of a service.
-
-    Args:
-        predictions: Predictions of all classes: "label", "index" and "probability" of each.
-        labels: Names of the model's classes, in the order of their indices.
-        where: Beginning of the message where the service has other classes.
-
-    Raises:
-        DatasetError: The classes of the answer are others.
-    """
-    probabilities = np.zeros(len(labels))
-    for prediction in predictions:
-        index = prediction["index"]
-        if index >= len(labels) or prediction["label"] != labels[index]:
-            raise DatasetError(f"{where}: class {index} is {prediction['label']!r}")
-        probabilities[index] = prediction["probability"]
-    if abs(probabilities.sum() - 1) > PROBABILITY_TOLERANCE:
-        raise DatasetError(f"{where}: it has more of them")
-    # A probability may be too small for a float.
-    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from hubserve import store
-from hubserve.accuracy import HttpClassifier, LocalClassifier, evaluate
+from hubserve.accuracy import LocalClassifier, evaluate
 from hubserve.accuracy_report import accuracy_report
 from hubserve.cards.labels import labels
 from hubserve.data.image_folder import LabelledImages, labelled_images
 from hubserve.errors import DatasetError
 from hubserve.export.eager_runner import EagerRunner
 from hubserve.export.rebuild_model import rebuild_model
+from hubserve.http_classifiers import HttpClassifier
 from hubserve.hub import load_card
 from hubserve.hub.registry import load_model
 from hubserve.package.predictions import softmax

@@ -60,7 +60,7 @@ MAKES = (
     "batch",
     "accuracy_report",
     "accuracy",
-    "text_accuracy",
+    "http_classifiers",
     "training",
     "benchmarks",
     "evaluator",
@@ -79,7 +79,7 @@ MAKES = (
 )
 """What makes models, from the bottom up: each may import those before it, and of the others all but the service."""
 
-ONLY_ABOVE = {"service": {"workers", "batch"}, "client": {"accuracy", "text_accuracy"}, "evaluator": {"pipeline"}}
+ONLY_ABOVE = {"service": {"workers", "batch"}, "client": {"http_classifiers"}, "evaluator": {"pipeline"}}
 """Packages that only the named ones may import, besides the command line."""
 
 

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
-from hubserve.accuracy import Classifier, HttpClassifier, LocalClassifier, Logits, TextClassifier
+from hubserve.accuracy import Classifier, LocalClassifier, Logits, TextClassifier
 from hubserve.export.eager_runner import EagerRunner
 from hubserve.export.eager_tensor_runner import EagerTensorRunner
 from hubserve.export.rebuild_model import rebuild_model
+from hubserve.http_classifiers import HttpClassifier, HttpTextClassifier
 from hubserve.package import text_classifier as texts
 from hubserve.package.package import Package
 from hubserve.package.signature import ModelSignature
-from hubserve.text_accuracy import HttpTextClassifier
 
 AnyClassifier = Callable[[Sequence[Any]], list[Logits | None]]
 """A `Classifier` of images, or a `TextClassifier`."""

@@ -32,9 +32,9 @@ def labelled_texts(
         DatasetError: The data cannot be read or have no usable text, or the classes do not match those of the model.
         MissingExtraError: A library of an optional extra is not installed.
     """
-    rows, left_out, _ = usable_rows(Path(data))
     if (drawn := _test_part(data, labels, trained)) is not None:
         return drawn
+    rows, left_out, _ = usable_rows(Path(data))
     given = {row.part for row in rows}
     part = next((known for known in ("test", "val", "train") if known in given), None)
     rows = [row for row in rows if row.part == part]

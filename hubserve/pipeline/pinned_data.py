@@ -23,8 +23,8 @@ from hubserve.jobs import Run
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.pipeline.resolved_search import ResolvedSearch
 
-PARTS, ITEMS = PINNED, "data.json"
-"""Files of a run folder: the part of each of the user's images; and the labels and numbers of items of other data."""
+ITEMS = "data.json"
+"""File of a run folder with the labels and numbers of items of data that are not the user's images; for those, `PINNED`."""
 
 ADVICE = "put the data back as they were, or start a new run"
 """What to do where the data of a run have changed."""
@@ -59,7 +59,7 @@ def pin_data(resolved: ResolvedJob, run: Run) -> None:
     if found is not None and shape is not None:
         pinned = pinned_parts(run)
         if pinned is None:
-            replace(found.pinned(), size=shape.input_size, fit=shape.fit).write(run.path / PARTS)
+            replace(found.pinned(), size=shape.input_size, fit=shape.fit).write(run.path / PINNED)
         else:
             _check_parts(found, pinned)
     elif isinstance(resolved, ResolvedSearch):
@@ -73,7 +73,7 @@ def pinned_parts(run: Run) -> PinnedParts | None:
         JobError: The record of the parts cannot be read.
     """
     try:
-        return read_pinned(run.path / PARTS)
+        return read_pinned(run.path / PINNED)
     except DatasetError as error:
         raise JobError(f"data: {error}") from error
 

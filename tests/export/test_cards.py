@@ -9,6 +9,7 @@ from hubserve.hub.registry import card_space
 from tests.export.matrix import assert_exports
 from tests.hub.image_spaces import IMAGE_CARDS
 from tests.hub.parity import fill
+from tests.marks import graded
 
 GAIN = {"darts-v2": 1.5}
 """That of its fixture; deeper networks overflow with the usual one."""
@@ -20,13 +21,8 @@ QUICK = {"efficientnet-lite0"}
 SLOW = {"cream-043", "spos"}
 """Mobile blocks with squeeze-and-excite, and shuffled channels. The others take up to 100 CPU seconds each."""
 
-MARKED = [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.long)
-    for name in IMAGE_CARDS
-]
 
-
-@pytest.mark.parametrize("name", MARKED)
+@pytest.mark.parametrize("name", graded(IMAGE_CARDS, quick=QUICK, slow=SLOW))
 def test_every_card_exports_with_parity(name, tmp_path):
     card = load_card(name)
     model = card_space(card).freeze(card.arch)

@@ -20,6 +20,7 @@ from hubserve.weights_warning import WeightsWarning
 from tests.export.test_cards import GAIN
 from tests.export.test_mobile_formats import MODULES, extra, installed
 from tests.hub.parity import fill
+from tests.marks import graded
 
 FORMATS: tuple[Format, ...] = ("onnx", "torchscript", "pt2", "executorch", "litert", "ncnn")
 NAMES = ("efficientnet-lite0", "mobilenetv3-large-100", "spos", "darts-v2", "autoformer-tiny", "cream-114")
@@ -51,15 +52,13 @@ def cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-QUICK = 1
-"""Number of networks in the slow part; a cell of the others takes up to a minute even without a converter."""
-
-MARKED = [pytest.param(name, marks=pytest.mark.slow if i < QUICK else pytest.mark.long) for i, name in enumerate(NAMES)]
+SLOW = {"efficientnet-lite0"}
+"""The network in the slow part; a cell of the others takes up to a minute even without a converter."""
 
 
 @pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize("format", FORMATS)  # The upper one changes first: the formats of one network follow each other.
-@pytest.mark.parametrize("name", MARKED)
+@pytest.mark.parametrize("name", graded(NAMES, slow=SLOW))
 def test_right_or_refused(name, format, tmp_path):
     if format in MODULES and not installed(format):
         pytest.skip(f"pip install 'hubserve[{extra(format)}]'")

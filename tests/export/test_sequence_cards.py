@@ -6,8 +6,6 @@ properties of its JUnit file (`--junitxml`).
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from hubserve.export.tensor_proof import write_proven_tensors
@@ -17,6 +15,7 @@ from hubserve.package.formats import FORMATS, TENSOR_FORMATS
 from hubserve.package.signature import ModelSignature
 from tests.hub.image_spaces import IMAGE_CARDS
 from tests.hub.parity import fill
+from tests.marks import graded
 
 SMALL = {"nasbert-5m", "lightspeech"}
 """Cards whose export takes seconds; that of the others takes minutes."""
@@ -27,16 +26,12 @@ CARDS = [name for name in list_cards() if name not in IMAGE_CARDS]
 pytestmark = [pytest.mark.timeout(1700), pytest.mark.filterwarnings("ignore:record_property is incompatible")]
 
 
-def marked(name: str) -> Any:
-    return pytest.param(name, marks=pytest.mark.slow if name in SMALL else pytest.mark.long)
-
-
 def test_there_are_13_cards_of_sequences():
     assert len(CARDS) == 13
     assert set(CARDS) >= SMALL
 
 
-@pytest.mark.parametrize("name", [marked(name) for name in CARDS])
+@pytest.mark.parametrize("name", graded(CARDS, slow=SMALL))
 def test_every_card_exports_with_parity(name, tmp_path, record_property):
     card = load_card(name)
     space = card_space(card)

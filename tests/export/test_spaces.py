@@ -11,6 +11,7 @@ from hubserve.hub import get_space
 from tests.export.matrix import assert_exports
 from tests.hub.image_spaces import IMAGE_SPACES
 from tests.hub.parity import fill
+from tests.marks import graded
 
 SHORT = {"width": (8, 16), "num_cells": (3, 5)}
 """A cell is the same in a short network, and its export takes seconds less."""
@@ -28,13 +29,7 @@ IMAGE_SIZES = {"MobileNetV3Space": 96, "ProxylessNAS": 96, "ShuffleNetSpace": 96
 """Sizes in pixels, where the network takes any."""
 
 
-MARKED = [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.long)
-    for name in IMAGE_SPACES
-]
-
-
-@pytest.mark.parametrize("name", MARKED)
+@pytest.mark.parametrize("name", graded(IMAGE_SPACES, quick=QUICK, slow=SLOW))
 def test_a_random_arch_exports_with_parity(name, tmp_path):
     check_random_arch(name, 0, tmp_path)
 

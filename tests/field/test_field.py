@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import graded
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
@@ -85,14 +87,7 @@ NAMESPACES = frozenset({"m1", "m2", "m7", "o2", "o3", "p3"})
 """Programs that mount a file system in namespaces of their own, by `unshare`."""
 
 
-MARKED = [
-    *QUICK,
-    *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
-    *(pytest.param(name, marks=pytest.mark.long) for name in LONG),
-]
-
-
-@pytest.mark.parametrize("name", MARKED)
+@pytest.mark.parametrize("name", graded((*QUICK, *SLOW, *LONG), quick=QUICK, slow=SLOW))
 def test_program(name, tmp_path):
     if name[:2] in NAMESPACES and not _may_unshare():
         pytest.skip("this machine does not allow user and mount namespaces")

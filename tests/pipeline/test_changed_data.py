@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from hubserve import jobs, store
+from hubserve.data.parts import PINNED
 from hubserve.errors import EvaluatorError, JobError, StrategyError
 from hubserve.pipeline import resolve_job, run_job
-from hubserve.pipeline.pinned_data import ITEMS, PARTS, reading_of
+from hubserve.pipeline.pinned_data import ITEMS, reading_of
 from tests.data.made_folders import make
 from tests.images import noise
 from tests.pipeline.definitions import short
@@ -49,7 +50,7 @@ def stop(run, when):
 
 def pinned(run):
     """Path -> (part, SHA-256) of each image, as the run began."""
-    return {row[0]: (row[2], row[4]) for row in json.loads((run.path / PARTS).read_text())["files"]}
+    return {row[0]: (row[2], row[4]) for row in json.loads((run.path / PINNED).read_text())["files"]}
 
 
 def in_parts(root: Path) -> dict:

@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from hubserve import jobs, store
+from hubserve.data.parts import PINNED
 from hubserve.errors import JobError
 from hubserve.export.model_source import arch_source
 from hubserve.export.rebuild_model import rebuild_model
@@ -22,7 +23,6 @@ from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space
 from hubserve.jobs import JobLimits, parse_job
 from hubserve.pipeline import resolve_job, run_job
-from hubserve.pipeline.pinned_data import PARTS
 from hubserve.preprocess import decode_image
 from hubserve.service.engine import Engine
 from tests.data.made_folders import make
@@ -108,7 +108,7 @@ def test_a_run_that_goes_on_is_not_tested_on_images_that_it_trained_on(tmp_path)
     run = jobs.create(search_on({"name": "folder", "folder": str(tmp_path / "mine"), **settings()}))
     with pytest.raises(KeyboardInterrupt), jobs.hold(run):
         run_job(run, on_status=Interrupt("search"))
-    before = {row[0]: row[2] for row in json.loads((run.path / PARTS).read_text())["files"]}
+    before = {row[0]: row[2] for row in json.loads((run.path / PINNED).read_text())["files"]}
     # Files that go and come would shift a new draw.
     gone = [file for file in before if file.startswith("cat/")][:5]
     for file in gone:
@@ -126,7 +126,7 @@ def test_a_run_that_goes_on_is_not_tested_on_images_that_it_trained_on(tmp_path)
 def test_parts_that_cannot_be_read_end_a_run(tmp_path):
     make(tmp_path / "mine", {"cat": 20, "dog": 20})
     run = jobs.create(search_on({"name": "folder", "folder": str(tmp_path / "mine"), **settings()}))
-    (run.path / PARTS).write_text("{")
+    (run.path / PINNED).write_text("{")
     with pytest.raises(JobError, match=r"data: .*parts.json, which pins each image to its part, cannot be read"):
         run_job(run)
     assert jobs.read(run).state == "refused"

@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import pytest
 
-from hubserve.accuracy import HttpClassifier, evaluate
+from hubserve.accuracy import evaluate
 from hubserve.cards.labels import labels
 from hubserve.data.image_folder import labelled_images
 from hubserve.export.write_package import write_package
+from hubserve.http_classifiers import HttpClassifier
 from tests.export.nets import small_source
 from tests.images import noise, photo
 

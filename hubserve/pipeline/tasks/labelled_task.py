@@ -58,8 +58,7 @@ class LabelledTask(SearchTask):
         )
 
     def record(self) -> dict[str, Any]:
-        parts = dict(zip(("train", "val", "test"), self.sizes, strict=True))
-        return {"labels": list(self.data.labels), "items": parts}
+        return {"labels": list(self.data.labels), "items": self.part_sizes}
 
     def package_entries(self, space: HubSpace, tested: TestedNetwork) -> Mapping[str, Any]:
         return {

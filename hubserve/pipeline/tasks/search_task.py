@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 from torch import nn
 from torch.utils.data import Dataset
 
+from hubserve.data.names import PARTS
 from hubserve.data.scan import Scan
 from hubserve.data.search_data import SearchData
 from hubserve.errors import JobError
@@ -54,6 +55,11 @@ class SearchTask(abc.ABC):
         """Number of items to train, to validate and to test with."""
         train, val, test = (len(cast(Sized, part)) for part in (self.data.train, self.data.val, self.data.test))
         return train, val, test
+
+    @property
+    def part_sizes(self) -> dict[str, int]:
+        """Number of items of each part, by its name."""
+        return dict(zip(PARTS, self.sizes, strict=True))
 
     @abc.abstractmethod
     def space_settings(self) -> dict[str, Any]:

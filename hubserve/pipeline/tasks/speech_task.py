@@ -85,8 +85,7 @@ class SpeechTask(SearchTask):
         )
 
     def record(self) -> dict[str, Any]:
-        parts = dict(zip(("train", "val", "test"), self.sizes, strict=True))
-        return {"made_by": self.data.corpus.made_by, "symbols": list(self.data.corpus.symbols), "items": parts}
+        return {"made_by": self.data.corpus.made_by, "symbols": list(self.data.corpus.symbols), "items": self.part_sizes}
 
     def found(self) -> dict[str, Any]:
         """Returns what users of a network need: the names of the phonemes, and how its spectrograms are normalised."""

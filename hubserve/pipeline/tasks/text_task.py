@@ -69,7 +69,7 @@ class TextTask(LabelledTask):
         return {**super().record(), "sha256": self.data.sha256}
 
     def found(self) -> dict[str, Any]:
-        return {"texts": dict(zip(("train", "val", "test"), self.sizes, strict=True)), "sha256": self.data.sha256}
+        return {"texts": self.part_sizes, "sha256": self.data.sha256}
 
     def facts(self) -> dict[str, Any]:
         sizes = " / ".join(f"{size:,}" for size in self.sizes)
