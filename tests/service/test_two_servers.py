@@ -83,6 +83,6 @@ def test_an_alias_that_is_set_on_one_holds_on_both_and_so_do_the_shares_of_its_c
         assert count["v2"] / 400 == pytest.approx(0.25, abs=0.11)
     print("v2 answered", ", ".join(f"{count['v2'] / 4:.1f} %" for count in counts), "where 25 % were asked for")
     second.put("/aliases/production", json={"model": "small:v2"}).raise_for_status()
-    until(lambda: [version(client, "production") for client in servers] == ["v2", "v2"], seconds=120)
-    assert Counter(version(client, "production") for client in servers for _ in range(50)) == {"v2": 100}
+    # One answer of v2 may still be the canary's, 50 of 50 are not: 0.25 ** 50.
+    until(lambda: {version(client, "production") for client in servers for _ in range(50)} == {"v2"}, seconds=120)
     first.delete("/aliases/production").raise_for_status()
