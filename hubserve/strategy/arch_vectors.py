@@ -1,13 +1,12 @@
 """`ArchVectors`, which converts archs to vectors of numbers whose inner product says how much two archs have in common."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hubserve.space import Arch, Choice, ModelSpace
+from hubserve.space import Choice, ModelSpace
 
 Vectors = NDArray[np.float32]
 """A vector for each arch, shape (archs, columns)."""
@@ -92,10 +91,3 @@ class _Block:
 def _ends(choice: Choice) -> tuple[Any, Any]:
     """Returns the first and the last answer; they have different lengths if a choice takes any number of inputs."""
     return choice.answer_at(0), choice.answer_at(choice.size - 1)
-
-
-@lru_cache(maxsize=4)
-def grid_vectors(space: ModelSpace) -> tuple[tuple[Arch, ...], Vectors]:
-    """Returns all archs that the space's check accepts, and their vectors; for spaces of some ten thousand archs at most."""
-    archs = tuple(arch for index in range(space.grid_size) if space.allows(arch := space.grid_arch(index)))
-    return archs, ArchVectors(space)(archs)

@@ -24,7 +24,7 @@ MOST_FOR_KERNEL = 200
 
 @dataclass(frozen=True)
 class PairKernel:
-    """The covariance of the scores of two archs, a polynomial of the share u of choices that they answer alike.
+    """The covariance of the scores of two archs, a polynomial of the inner product of their vectors.
 
     Attributes:
         singles: Share of the single answers in the variance, from 0 to 1; the rest is that of pairs of answers.
@@ -40,7 +40,7 @@ class PairKernel:
         return 1 - self.singles
 
     def __call__(self, alike: Numbers) -> Numbers:
-        """Returns the covariances without noise, for any array of shares in [0, 1]; the constant 1 is the unknown mean."""
+        """Returns the covariances without noise, for any inner products, in [0, 1]; the constant 1 is the unknown mean."""
         covariances: Numbers = 1 + alike * (self.singles + alike * self.pairs)
         return covariances
 
@@ -86,7 +86,7 @@ class PairProcess:
     """A Gaussian process with a `PairKernel`, given the scores of some archs.
 
     Args:
-        vectors: Vectors of the archs, as `ArchVectors` makes them.
+        vectors: Vectors of the archs, as `CountedVectors` makes them.
         scores: Their scores, standardized.
         kernel: The kernel.
     """

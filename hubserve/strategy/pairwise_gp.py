@@ -8,7 +8,8 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.arch_vectors import ArchVectors, Vectors, grid_vectors
+from hubserve.strategy.answer_counts import CountedVectors, grid_vectors
+from hubserve.strategy.arch_vectors import Vectors
 from hubserve.strategy.balanced_archs import balanced_arch
 from hubserve.strategy.hypervolume_gain import hypervolume_gains
 from hubserve.strategy.pair_process import Numbers, PairKernel, PairProcess, standardized
@@ -41,13 +42,13 @@ class PairwiseGP(RankingStrategy):
     """Learns which answers and pairs of answers are good, and tries archs that may be best; for any number of objectives.
 
     The first trials are random archs in which the answers to each choice come equally often (`balanced_arch`). Then the scores
-    are modelled by a Gaussian process, which is Bayesian ridge regression over one-hot answers and their products in pairs
-    (`PairKernel`; the marginal likelihood chooses how much each contributes). For each trial a function is drawn from the
-    process, and the arch with the highest drawn score is tried (Thompson sampling; Russo et al. 2018, "A Tutorial on Thompson
-    Sampling", https://arxiv.org/abs/1707.02038); for every second trial, that with the highest expected score. With several
-    objectives each has its process, and the arch is tried whose scores add most to the hypervolume (Bradford et al. 2018,
-    "Efficient multiobjective optimization employing Gaussian processes, spectral sampling and a genetic algorithm"; but
-    without a genetic algorithm, and drawn exactly).
+    are modelled by a Gaussian process, which is Bayesian ridge regression over one-hot answers, counts of equal answers
+    (`CountedVectors`), and their products in pairs (`PairKernel`; the marginal likelihood chooses how much each contributes).
+    For each trial a function is drawn from the process, and the arch with the highest drawn score is tried (Thompson sampling;
+    Russo et al. 2018, "A Tutorial on Thompson Sampling", https://arxiv.org/abs/1707.02038); for every second trial, that with
+    the highest expected score. With several objectives each has its process, and the arch is tried whose scores add most to
+    the hypervolume (Bradford et al. 2018, "Efficient multiobjective optimization employing Gaussian processes, spectral
+    sampling and a genetic algorithm"; but without a genetic algorithm, and drawn exactly).
 
     In a space of at most 50,000 archs all of them are candidates; in a larger one half are mutations of the 20 best archs and
     half are random. Failed trials count as the lowest score, pruned ones as their last reported value. docs/decisions/0013 has
@@ -69,11 +70,11 @@ class PairwiseGP(RankingStrategy):
         super().__init__(seed=seed)
         self.settings = PairwiseGPSettings(initial, candidates)
         self._kernels: dict[int, tuple[bytes, PairKernel]] = {}
-        self._vectors: ArchVectors | None = None
+        self._vectors: CountedVectors | None = None
 
     def bind(self, space: ModelSpace, *, max_trials: int | None = None) -> None:
         super().bind(space, max_trials=max_trials)
-        self._kernels, self._vectors = {}, ArchVectors(space)
+        self._kernels, self._vectors = {}, CountedVectors(space)
 
     def ranked(self, study: Study, trial: FrozenTrial) -> Iterator[Arch]:
         scored = ScoredArchs.of(study, self.bound)
@@ -103,7 +104,7 @@ class PairwiseGP(RankingStrategy):
 
     def _as_vectors(self, archs: Sequence[Arch]) -> Vectors:
         if self._vectors is None:
-            self._vectors = ArchVectors(self.bound)
+            self._vectors = CountedVectors(self.bound)
         return self._vectors(archs)
 
     def _processes(self, scored: ScoredArchs, targets: Numbers) -> list[PairProcess]:
