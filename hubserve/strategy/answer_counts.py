@@ -16,9 +16,9 @@ SHARE = 0.25
 class CountedVectors:
     """Converts archs to vectors of length 1; a fourth of the inner product is of counts of answers, the rest of `ArchVectors`.
 
-    Choices of one of the same candidates, such as the operations of a cell's edges, form a group. Its columns count the choices
-    of the group with each answer, and those that are inactive; the counts are scaled to length 1. Two groups weigh as their
-    numbers of choices do. So two archs with the same operations in other places are alike in part. A space without such groups
+    A group has all choices with the same candidates, such as the operations in a cell. Its columns count the choices of the
+    group with each answer, and those that are inactive; the counts are scaled to length 1. Two groups weigh as their numbers of
+    choices do. So two archs with the same operations in other places are alike in part. A space without such groups
     has the vectors of `ArchVectors`.
 
     Args:
