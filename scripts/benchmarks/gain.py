@@ -188,7 +188,7 @@ class Trainer:
     def evaluator(self, recipe: Mapping[str, Any], epochs: int, *, share: float = 1.0) -> Classification:
         """Trains by a recipe of the job for some epochs, and scores on the validation images; `share` takes a part of both."""
         settings = {key: value for key, value in recipe.items() if key not in ("epochs", "start", "gradient_clip")}
-        train, val = (Subset(part, range(round(share * len(part)))) for part in (self._data.train, self._data.val))  # type: ignore[arg-type]
+        train, val = (Subset(part, range(max(2, round(share * len(part))))) for part in (self._data.train, self._data.val))  # type: ignore[arg-type]
         return Classification(
             train_dataloaders=train,
             val_dataloaders=val,
