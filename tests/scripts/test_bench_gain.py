@@ -33,7 +33,15 @@ def bench(monkeypatch):
 
 def cell(bench, method: str, seed: int, top1: float, **changes):
     """A finished cell; what is not given does not matter."""
-    fields = {"images": 5, "limit_ms": 100.0, "val_acc": 0.5, "latency_ms": 0.3, "arch": {}, "networks": 5, "cpu_seconds": BUDGET}
+    fields = {
+        "images": 5,
+        "limit_ms": 100.0,
+        "val_acc": 0.5,
+        "latency_ms": 0.3,
+        "arch": {},
+        "networks": 5,
+        "cpu_seconds": BUDGET,
+    }
     return bench.Cell(method=method, seed=seed, top1=top1, wall_seconds=30.0, **(fields | changes))
 
 
