@@ -40,7 +40,7 @@ class CountedVectors:
 
 
 def _groups(space: ModelSpace) -> list[list[Choice]]:
-    """Returns the groups of two and more choices of one of the same candidates."""
+    """Returns the groups of two or more choices with the same candidates."""
     groups: dict[str, list[Choice]] = {}
     for choice in space.choices.values():
         if isinstance(choice, OneOf):

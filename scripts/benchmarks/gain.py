@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -23,22 +23,18 @@ import torch
 import typer
 import yaml
 from finetune import Usage, append, own_homes, prepared, rows
-from inherit import JOB, macs, space
+from inherit import job, macs, space
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
 from torch.utils.data import Subset
 
 from hubserve.data.labelled_data import LabelledData
-from hubserve.errors import ArchError, SpaceError
 from hubserve.evaluator import Classification, Trial, load_dataset
 from hubserve.latency.arch_latency import NAME, MeasuredLatency
-from hubserve.space import Arch
+from hubserve.space import Arch, Choice
 
 SEARCH, BY_HAND, RANDOM = METHODS = ("hubserve search", "five scaled by hand", "random search")
-VAL_SHARE = 0.1
-"""Share of the training images on which networks are chosen, as in the job."""
-
 PROBE = 0.1
 """Share of the images of an epoch on which the CPU seconds of an epoch are measured before a network is trained."""
 
@@ -119,14 +115,8 @@ def run_cell(name: str, seed: int, images: int, data: Path, threads: int, out: P
     search = next((cell for cell in finished(out) if cell.key == (SEARCH, seed, images)), None)
     if search is None:
         raise typer.BadParameter(f"{name!r} gets the CPU seconds of the search of seed {seed}: run {SEARCH!r} first")
-    trainer = Trainer(load_dataset("cifar10", data, seed=seed, val_share=VAL_SHARE), seed, search)
+    trainer = Trainer(load_dataset("cifar10", data, seed=seed, **job()["data"]["settings"]), seed, search)
     return (by_hand if name == BY_HAND else at_random)(trainer)
-
-
-def job() -> dict[str, Any]:
-    """The definition in search_jobs/cifar10_cpu.yaml."""
-    found: dict[str, Any] = yaml.safe_load(JOB.read_text("utf-8"))
-    return found
 
 
 def searched(seed: int, images: int, data: Path, threads: int) -> Cell:
@@ -244,17 +234,13 @@ def by_hand(trainer: Trainer) -> Cell:
     recipe = definition["retrain"] | {key: definition["recipe"][key] for key in ("learning_rate", "warm_up")}
     archs = [largest_within(fixed, trainer) for fixed in FAMILIES.values()]
     share = trainer.left / len(archs)
-    results: list[tuple[float, int]] = []
-    networks = []
-    for number, arch in enumerate(archs):
+    trained = []
+    for arch in archs:
         before = trainer.left
         seconds = trainer.epoch_seconds(arch, recipe)
         epochs = max(1, math.floor((share - (before - trainer.left)) / seconds))
-        val_acc, network = trainer.train(arch, recipe, epochs)
-        networks.append(network)
-        results.append((val_acc, number))
-    val_acc, number = max(results)
-    return trainer.cell(BY_HAND, archs[number], val_acc, networks[number])
+        trained.append((arch, *trainer.train(arch, recipe, epochs)))
+    return trainer.cell(BY_HAND, *max(trained, key=lambda found: found[1]))
 
 
 def at_random(trainer: Trainer) -> Cell:
@@ -280,19 +266,14 @@ def at_random(trainer: Trainer) -> Cell:
 def largest_within(fixed: Mapping[str, Any], trainer: Trainer) -> Arch:
     """The largest network of a family that meets the limit: all choices that are not fixed grow together."""
     steps = [grown(fixed, step / 12) for step in range(13)]
-    archs = sorted(
-        {json.dumps(arch): (macs(arch), arch) for arch in steps if arch is not None}.values(), key=lambda pair: pair[0]
-    )
-    for _, arch in reversed(archs):
-        if trainer.latency_ms(arch) <= trainer.search.limit_ms:
-            return arch
-    return archs[0][1]
+    archs = sorted({json.dumps(arch): arch for arch in steps}.values(), key=macs, reverse=True)
+    return next((arch for arch in archs if trainer.latency_ms(arch) <= trainer.search.limit_ms), archs[-1])
 
 
-def grown(fixed: Mapping[str, Any], share: float) -> Arch | None:
-    """The arch whose choices that are not fixed take the candidate at `share`, in [0, 1], of their lists; None if refused."""
+def grown(fixed: Mapping[str, Any], share: float) -> Arch:
+    """The arch whose choices that are not fixed take the candidate at `share`, in [0, 1], of their lists."""
 
-    def answer(choice: Any) -> Any:
+    def answer(choice: Choice) -> Any:
         place, _, kind = choice.label.removesuffix("_mult").rpartition("_")
         kind = "width_mult" if kind == "width" else kind
         if kind == "ks" and "kernels of stages" in fixed:
@@ -300,16 +281,9 @@ def grown(fixed: Mapping[str, Any], share: float) -> Arch | None:
             return stages[0] if place == "stem" else stages[int(place[1 : place.index("_")])]
         if kind == "se":
             return fixed.get("se", "identity")
-        if kind in fixed:
-            return fixed[kind]
-        ordered = sorted(choice.candidates)
-        return ordered[round(share * (len(ordered) - 1))]
+        return fixed[kind] if kind in fixed else choice.answer_at(round(share * (choice.size - 1)))
 
-    try:
-        arch = space().arch_from(answer)
-    except (ArchError, SpaceError):
-        return None
-    return arch if space().allows(arch) else None
+    return space().arch_from(answer)
 
 
 def show(cells: list[Cell]) -> None:
@@ -328,8 +302,7 @@ def show(cells: list[Cell]) -> None:
 
 def difference(cells: list[Cell], other: str) -> str:
     """The mean difference of the search from another method in points, with its 95 % interval by Student's t."""
-    by: Callable[[str], dict[int, float]] = lambda name: {c.seed: 100 * c.top1 for c in cells if c.method == name}  # noqa: E731
-    ours, theirs = by(SEARCH), by(other)
+    ours, theirs = ({c.seed: 100 * c.top1 for c in cells if c.method == name} for name in (SEARCH, other))
     found = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
     if not found:
         return f"{other}: no seed is finished"

@@ -13,6 +13,7 @@ import math
 import shutil
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal
@@ -138,9 +139,17 @@ def main(
     Console(width=120).print(report(cells(out, setup)))
 
 
+@cache
+def job() -> dict[str, Any]:
+    """The definition in search_jobs/cifar10_cpu.yaml."""
+    found: dict[str, Any] = yaml.safe_load(JOB.read_text("utf-8"))
+    return found
+
+
+@cache
 def space() -> MobileNetV3Space:
     """The space of search_jobs/cifar10_cpu.yaml."""
-    settings = yaml.safe_load(JOB.read_text("utf-8"))["space"]["settings"]
+    settings = job()["space"]["settings"]
     return MobileNetV3Space(num_labels=10, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
 
 

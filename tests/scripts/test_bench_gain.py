@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,22 +11,17 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tests.scripts.test_bench_inherit import BENCHES, write_archive
+from tests.scripts.loaded_bench import loaded_bench
+from tests.scripts.test_bench_inherit import write_archive
 
-BUDGET = 20.0
+BUDGET = 60.0
 """CPU seconds of the search, which its rivals get."""
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHES))
-    spec = importlib.util.spec_from_file_location("bench_gain", BENCHES / "gain.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    yield module
-    for name in ("finetune", "inherit"):
-        sys.modules.pop(name, None)
+def bench():
+    with loaded_bench("gain") as module:
+        yield module
 
 
 def cell(bench, method: str, seed: int, top1: float, **changes):

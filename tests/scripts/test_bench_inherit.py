@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import itertools
-import sys
 import tarfile
 from dataclasses import asdict
 from pathlib import Path
@@ -16,19 +14,15 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-BENCHES = Path(__file__).parent.parent.parent / "scripts" / "benchmarks"
+from tests.scripts.loaded_bench import loaded_bench
+
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHES))
-    spec = importlib.util.spec_from_file_location("bench_inherit", BENCHES / "inherit.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("finetune", None)
+def bench():
+    with loaded_bench("inherit") as module:
+        yield module
 
 
 def test_the_report_has_tau_and_the_share_that_loses_nothing(bench, capsys):

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
-BENCH = Path(__file__).parent.parent.parent / "scripts" / "benchmarks" / "search.py"
+from tests.scripts.loaded_bench import loaded_bench
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    spec = importlib.util.spec_from_file_location("bench_search", BENCH)
-    module = importlib.util.module_from_spec(spec)
-    # A dataclass looks for its module there.
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
+def bench():
+    with loaded_bench("search") as module:
+        yield module
 
 
 @pytest.mark.parametrize(("slowest", "verdict"), [(1.5, "met    "), (1.6, "MISSED ")])

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 
 from hubserve.benchmarks.zero_cost import SCORES
-
-BENCH = Path(__file__).parent.parent.parent / "scripts" / "benchmarks" / "zero_cost.py"
+from tests.scripts.loaded_bench import loaded_bench
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(BENCH.parent)
-    spec = importlib.util.spec_from_file_location("bench_zero_cost", BENCH)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
+def bench():
+    with loaded_bench("zero_cost") as module:
+        yield module
 
 
 def test_it_computes_every_score(bench):

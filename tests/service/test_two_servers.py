@@ -85,4 +85,5 @@ def test_an_alias_that_is_set_on_one_holds_on_both_and_so_do_the_shares_of_its_c
     second.put("/aliases/production", json={"model": "small:v2"}).raise_for_status()
     # One answer of v2 may still be the canary's, 50 of 50 are not: 0.25 ** 50.
     until(lambda: {version(client, "production") for client in servers for _ in range(50)} == {"v2"}, seconds=120)
+    assert Counter(version(client, "production") for client in servers for _ in range(50)) == {"v2": 100}
     first.delete("/aliases/production").raise_for_status()
