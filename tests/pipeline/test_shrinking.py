@@ -44,9 +44,10 @@ def definition(begun: Path, **changes: object) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("weights", ["fitted", pytest.param("shared", marks=pytest.mark.long)])
-def test_from_a_model_to_a_smaller_one(begun, weights):
-    # Three epochs of few images leave the found network near chance, and which one is found depends on measured latencies.
-    recipe = {"epochs": 25, "batch_size": 8, "learning_rate": 0.02, "augment": {"mixup": 0, "cutmix": 0}}
+def test_from_a_model_to_a_smaller_one(tmp_path, weights):
+    # Few images leave the found network near chance, and which one is found depends on measured latencies.
+    begun = write_model_and_parts(tmp_path, count=40)
+    recipe = {"epochs": 10, "batch_size": 8, "learning_rate": 0.02, "augment": {"mixup": 0, "cutmix": 0}}
     run = jobs.create(definition(begun, recipe=recipe, weights=weights))
     reported: list[JobStatus] = []
     with jobs.hold(run):

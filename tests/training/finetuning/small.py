@@ -40,10 +40,10 @@ def write_images(folder: Path, count: int, *, seed: int = 0) -> list[Item]:
     return items
 
 
-def write_model_and_parts(folder: Path) -> Path:
-    """The folder, with the package small/ and images in colours/train and colours/test."""
+def write_model_and_parts(folder: Path, *, count: int = 12) -> Path:
+    """The folder, with the package small/ and images in colours/train, `count` of each colour, and colours/test."""
     write_small_package(folder / "small")
-    write_images(folder / "colours" / "train", 12)
+    write_images(folder / "colours" / "train", count)
     write_images(folder / "colours" / "test", 5, seed=9)
     return folder
 
