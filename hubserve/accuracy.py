@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from hubserve.accuracy_report import accuracy_report
+from hubserve.accuracy_from_logits import accuracy_report
 from hubserve.data.image_folder import LabelledImages
 from hubserve.data.labelled_texts import LabelledTexts
 from hubserve.data.match_class_folders import Rule

@@ -17,8 +17,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hubserve.error_messages import suggest
 from hubserve.errors import HubserveError
+from hubserve.similar_names import suggest
 
 T = TypeVar("T")
 

@@ -19,9 +19,9 @@ from typing import IO, Any
 
 import fsspec  # type: ignore[import-untyped]
 
-from hubserve.error_messages import suggest
 from hubserve.errors import MissingExtraError, RemoteError
 from hubserve.remote_errors import is_missing_bucket, reporting
+from hubserve.similar_names import suggest
 
 SCHEMES = {"hf": "hf://OWNER/NAME", "s3": "s3://BUCKET/FOLDER", "file": "file:///FOLDER", "memory": "memory://FOLDER"}
 """How an address of each scheme is written; `memory` is the memory of this process, for tests."""

@@ -13,7 +13,7 @@ import pytest
 
 from hubserve import store
 from hubserve.accuracy import LocalClassifier, evaluate
-from hubserve.accuracy_report import accuracy_report
+from hubserve.accuracy_from_logits import accuracy_report
 from hubserve.cards.labels import labels
 from hubserve.data.image_folder import LabelledImages, labelled_images
 from hubserve.errors import DatasetError

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "error_messages",
+    "similar_names",
     "printable_streams",
     "errors",
     "weights_warning",
@@ -58,7 +59,7 @@ MAKES = (
     "last_layer",
     "data",
     "batch",
-    "accuracy_report",
+    "accuracy_from_logits",
     "accuracy",
     "http_classifiers",
     "training",

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hubserve.atomic import write_atomic
-from hubserve.error_messages import suggest
 from hubserve.errors import EvaluatorError
+from hubserve.similar_names import suggest
 
 Cell = float | str | tuple[float, ...]
 """The value in one column of a row: a number, a text, or a tuple with the numbers of several training runs."""

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hubserve.error_messages import suggest
 from hubserve.errors import SpaceError
+from hubserve.similar_names import suggest
 from hubserve.space import Picker
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from hubserve.blocks.drop_path import check_drop_path_prob, drop_path
-from hubserve.error_messages import suggest
 from hubserve.errors import SpaceError
+from hubserve.similar_names import suggest
 from hubserve.space import Picker
 
 Merge = Literal["all", "loose_end"]

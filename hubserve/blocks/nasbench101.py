@@ -8,8 +8,8 @@ from torch import nn
 
 from hubserve.blocks.conv import ConvStyle
 from hubserve.blocks.fast_init import init_truncated_normal
-from hubserve.error_messages import suggest
 from hubserve.errors import SpaceError
+from hubserve.similar_names import suggest
 
 
 class ConvBnRelu(nn.Module):

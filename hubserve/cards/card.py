@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hubserve.bounded_files import read_bounded_text
-from hubserve.error_messages import suggest
 from hubserve.errors import CardError
 from hubserve.preprocess import Preprocess
+from hubserve.similar_names import suggest
 
 KeyFormat = Literal[
     "nni",

@@ -3,8 +3,8 @@
 from functools import cache
 from importlib import resources
 
-from hubserve.error_messages import suggest
 from hubserve.errors import CardError
+from hubserve.similar_names import suggest
 
 _FOLDER = resources.files("hubserve.cards").joinpath("class_names")
 

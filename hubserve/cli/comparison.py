@@ -34,10 +34,10 @@ from hubserve.comparison.nas_benchmark_tables import DATASETS, TableOptions
 from hubserve.comparison.report import write_report
 from hubserve.comparison.report_pages import report_pages
 from hubserve.comparison.table_files import table_file
-from hubserve.error_messages import suggest
 from hubserve.errors import EvaluatorError, ExperimentError, MissingExtraError
 from hubserve.experiment import Executor, InlineExecutor, ProcessExecutor
 from hubserve.home import home
+from hubserve.similar_names import suggest
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from hubserve import store
 from hubserve.cards.card import Card
 from hubserve.complexity import complexity
-from hubserve.error_messages import suggest
 from hubserve.errors import ModelNotFoundError, PackageError, SpaceError
 from hubserve.export.named_package import known_names
 from hubserve.find_named import entry_point_names
@@ -23,6 +22,7 @@ from hubserve.hub.registry import card_space
 from hubserve.hub.weights_availability import ask, here, on_this_machine
 from hubserve.latency.profile_report import ProfileReport
 from hubserve.package.manifest import InputEntry
+from hubserve.similar_names import suggest
 from hubserve.space import Choice, KOf
 from hubserve.store import StoredModel, aliases
 

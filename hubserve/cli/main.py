@@ -18,9 +18,9 @@ from hubserve.cli.commands import (
     jobs,
     latency_table,
     profile,
+    push_and_pull,
     serve,
     store,
-    transfer,
 )
 from hubserve.cli.exit_codes import CommandGroup
 from hubserve.cli.output import CheckCommand
@@ -59,8 +59,8 @@ app.command()(store.publish)
 app.command()(store.delete)
 app.command("store-export")(store.store_export)
 app.command("store-import")(store.store_import)
-app.command()(transfer.push)
-app.command()(transfer.pull)
+app.command()(push_and_pull.push)
+app.command()(push_and_pull.pull)
 app.add_typer(alias.app, name="alias")
 app.command()(serve.serve)
 app.command(cls=CheckCommand)(finetune.finetune)

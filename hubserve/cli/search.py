@@ -15,13 +15,13 @@ from hubserve.cli.job_progress import check_progress, show_progress
 from hubserve.cli.job_tables import print_status, test_accuracy
 from hubserve.cli.output import print_facts, print_json, print_table
 from hubserve.cli.output_files import check_folder_writable
-from hubserve.error_messages import suggest
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError
 from hubserve.jobs import Job, Run
 from hubserve.jobs.devices_of_run import check_same_devices
 from hubserve.jobs.job_file import MOST_BYTES
 from hubserve.jobs.progress_text import values_text
 from hubserve.jobs.read_status import UNREADABLE
+from hubserve.similar_names import suggest
 
 if TYPE_CHECKING:
     from hubserve.pipeline import ResolvedJob

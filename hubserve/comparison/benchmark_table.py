@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hubserve.benchmarks.score_table import Cell
-from hubserve.error_messages import suggest
 from hubserve.errors import EvaluatorError
+from hubserve.similar_names import suggest
 from hubserve.space import Arch, ModelSpace
 from hubserve.training.evaluator import Direction
 

@@ -11,10 +11,10 @@ from hubserve.benchmarks.score_table import Table, csv_records, read_csv, read_j
 from hubserve.comparison.benchmark_table import BenchmarkTable, Scores, table_of_rows
 from hubserve.comparison.table_files import table_file
 from hubserve.comparison.table_space import TableSpace
-from hubserve.error_messages import suggest
 from hubserve.errors import EvaluatorError
 from hubserve.hub.nasbench101 import NasBench101
 from hubserve.hub.nasbench201 import NasBench201
+from hubserve.similar_names import suggest
 from hubserve.space import Arch, ModelSpace
 
 MACRO_LAYERS = 8

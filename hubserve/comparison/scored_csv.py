@@ -9,8 +9,8 @@ from typing import Any
 from hubserve.benchmarks.score_table import csv_records
 from hubserve.comparison.benchmark_table import BenchmarkTable, Scores, table_of_rows
 from hubserve.comparison.table_space import TableSpace
-from hubserve.error_messages import suggest
 from hubserve.errors import EvaluatorError
+from hubserve.similar_names import suggest
 from hubserve.space import Arch
 
 INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")

@@ -15,9 +15,9 @@ from hubserve.atomic import staged_folder
 from hubserve.data.check_pool import Advance
 from hubserve.data.listing_rows import USUAL, Columns
 from hubserve.data.names import part_of, quoted
-from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError, MissingExtraError
 from hubserve.home import home
+from hubserve.similar_names import suggest
 
 PREFIX = "hf://"
 """Prefix of the address of a data set: `hf://owner/name`, optionally followed by `:configuration` and `@revision`."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from hubserve.data.file_kind import IMAGES, FileKind
 from hubserve.data.folder_walk import LeftOut, Walk, folder_names, left_out_text, named, walk
 from hubserve.data.names import PARTS, Part, class_names, part_of, quoted, shown
-from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError
+from hubserve.similar_names import suggest
 
 BESIDE = "beside the class folders"
 """The `LeftOut.kind` of images that lie directly in a folder of class folders."""

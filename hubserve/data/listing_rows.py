@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from hubserve.data.names import Part, part_of, quoted, shown
-from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError, MissingExtraError
+from hubserve.similar_names import suggest
 
 ENDINGS = (".csv", ".tsv", ".parquet")
 """Suffixes of the file names of listings, in lower case."""

@@ -20,10 +20,10 @@ from hubserve.data.own_texts import own_texts
 from hubserve.data.search_data import SearchData
 from hubserve.data.speech.spoken_numbers import NAME as SPOKEN_NUMBERS
 from hubserve.data.speech.spoken_numbers import spoken_numbers
-from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError
 from hubserve.find_named import NamedKind, find_named
 from hubserve.preprocess import Preprocess
+from hubserve.similar_names import suggest
 from hubserve.typed_arguments import typed_arguments
 from hubserve.validation_sentence import first_mistake
 

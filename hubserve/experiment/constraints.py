@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 
 from hubserve.complexity import complexity
-from hubserve.error_messages import suggest
 from hubserve.errors import ExperimentError
 from hubserve.operations import Inputs
+from hubserve.similar_names import suggest
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.optuna_internals import CONSTRAINTS
 

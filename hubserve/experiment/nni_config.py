@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any
 
-from hubserve.error_messages import suggest
 from hubserve.errors import ExperimentError
 from hubserve.experiment.executors import Executor, InlineExecutor
 from hubserve.experiment.process_executor import ProcessExecutor
+from hubserve.similar_names import suggest
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

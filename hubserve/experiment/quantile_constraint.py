@@ -4,9 +4,9 @@ from random import Random
 
 import numpy as np
 
-from hubserve.error_messages import suggest
 from hubserve.errors import ExperimentError
 from hubserve.experiment.constraints import Constraint, Measure, Relation
+from hubserve.similar_names import suggest
 from hubserve.space import ModelSpace
 
 

@@ -7,10 +7,10 @@ import torch
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from hubserve.error_messages import suggest
 from hubserve.errors import ExperimentError
 from hubserve.experiment.trial_record import TrialRecord
 from hubserve.hub.pretrained import load_weights
+from hubserve.similar_names import suggest
 from hubserve.space import ModelSpace
 from hubserve.strategy import trial_arch
 from hubserve.training.trial_weights import WEIGHTS_FILE

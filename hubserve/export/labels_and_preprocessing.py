@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from hubserve.bounded_files import read_bounded_text
 from hubserve.cards.card import load_card
-from hubserve.error_messages import suggest
 from hubserve.errors import ExportError
 from hubserve.preprocess import Preprocess
+from hubserve.similar_names import suggest
 from hubserve.validation_sentence import first_mistake
 from hubserve.weights_warning import warn_of_weights
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from hubserve import store
 from hubserve.cards.card import list_cards
-from hubserve.error_messages import suggest
 from hubserve.errors import ModelNotFoundError
 from hubserve.package.package import MANIFEST, Package, read_package
+from hubserve.similar_names import suggest
 from hubserve.storage_faults import is_there
 from hubserve.store import aliases
 

@@ -11,9 +11,9 @@ from torch import nn
 from hubserve.blocks.attention import RelativePositionAttention
 from hubserve.blocks.fast_layers import conv2d, layer_norm, linear
 from hubserve.blocks.transformer import ClassToken, EncoderLayer, PositionEmbedding
-from hubserve.error_messages import suggest
 from hubserve.errors import SpaceError
 from hubserve.hub.hub_space import HubSpace
+from hubserve.similar_names import suggest
 from hubserve.space import Picker
 
 HEAD_DIM = 64

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hubserve.cards.card import Card, WeightSource, load_card
-from hubserve.error_messages import suggest
 from hubserve.errors import CardError
 from hubserve.hub.autoformer import PRESETS, AutoFormer
 from hubserve.preprocess import Preprocess
+from hubserve.similar_names import suggest
 
 SUPERNETS = {
     "random-one-shot-tiny": ("tiny", "autoformer-tiny-supernet-6f107004.pth"),

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from hubserve.error_messages import suggest
 from hubserve.errors import KeyFormatError
 from hubserve.hub.autoformer_original import original_to_subnet
 from hubserve.hub.autoformer_supernet import SUPERNET_LAYERS, check_supernet, supernet_to_subnet
@@ -12,6 +11,7 @@ from hubserve.hub.match_tensors import check_tensors
 from hubserve.hub.mobile_tensor_names import Rename, efficientnet_lite, matrix_as_convolution, timm, torchvision
 from hubserve.hub.original_tensor_names import acenas, darts, proxylessnas, pytorchcv
 from hubserve.hub.sequence_tensor_names import mlnet_nasbert, neuralspeech_lightspeech
+from hubserve.similar_names import suggest
 from hubserve.space import ModelSpace
 from hubserve.weights_warning import warn_of_weights
 

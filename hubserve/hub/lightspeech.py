@@ -16,12 +16,12 @@ from hubserve.blocks.lightspeech import (
     SequencePredictor,
     SkippedLayer,
 )
-from hubserve.error_messages import suggest
 from hubserve.errors import SpaceError
 from hubserve.hub.hub_space import HubSpace, token_input
 from hubserve.hub.lightspeech_network import USUAL_PITCH, FrameDecoder, LightSpeechNet, PhonemeEncoder
 from hubserve.hub.network_outline import CellOutline, chain_outline
 from hubserve.package.manifest import InputEntry, OutputEntry
+from hubserve.similar_names import suggest
 from hubserve.space import Picker
 
 KERNELS = {f"sep_conv_{kernel}": kernel for kernel in (1, 5, 9, 13, 17, 21, 25)}

@@ -11,10 +11,10 @@ from torch import nn
 
 from hubserve.blocks.fast_layers import batch_norm, conv2d, linear
 from hubserve.blocks.nasbench201 import NASBENCH201_OPERATIONS, NasBench201Cell, ReductionBlock
-from hubserve.error_messages import suggest
 from hubserve.errors import ArchError
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.network_outline import CellOutline
+from hubserve.similar_names import suggest
 from hubserve.space import Arch, Picker
 
 N_VERTICES = 4

@@ -9,7 +9,6 @@ from torch import nn
 
 from hubserve.cards.card import Card, load_card
 from hubserve.code_source import import_path_of
-from hubserve.error_messages import suggest
 from hubserve.errors import CardError, SpaceError
 from hubserve.find_named import find_named
 from hubserve.hub.autoformer import AutoFormer
@@ -25,6 +24,7 @@ from hubserve.hub.own_space import SPACE_KIND, as_hub_space, own_class
 from hubserve.hub.pretrained import load_frozen, load_weights
 from hubserve.hub.proxyless import ProxylessNAS
 from hubserve.hub.shufflenet import ShuffleNetSpace
+from hubserve.similar_names import suggest
 from hubserve.space import ModelSpace
 from hubserve.typed_arguments import typed_arguments
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from hubserve.error_messages import suggest
 from hubserve.errors import JobError, JobNotFoundError
 from hubserve.jobs.job_file import read_job, read_text
+from hubserve.similar_names import suggest
 
 FOLDER = "search_jobs"
 

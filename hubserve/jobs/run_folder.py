@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from hubserve.atomic import staged_folder, write_atomic
-from hubserve.error_messages import suggest, without_surrogates
+from hubserve.error_messages import without_surrogates
 from hubserve.errors import JobError, JobNotFoundError, StorageError
 from hubserve.failure_reason_file import reserve, write_reserved
 from hubserve.home import home
@@ -24,6 +24,7 @@ from hubserve.jobs.job_file import dump_job, parse_job
 from hubserve.jobs.limits import UNLIMITED, JobLimits
 from hubserve.jobs.status import JobStatus, JobSummary
 from hubserve.sequence_number import number_lock, read_number, write_next_number
+from hubserve.similar_names import suggest
 from hubserve.storage_faults import denial, denied, is_there
 
 JOB, WHERE, STATUS, LOG, PID, STOP, PLOTS = "job.yaml", "where", "status.json", "log.txt", "pid", "stop", "plots"

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from hubserve.error_messages import suggest
 from hubserve.jobs.definition import Job, JobRecord, Positive, Share
 from hubserve.jobs.front_and_baselines import Baselines, SearchPublish
+from hubserve.similar_names import suggest
 
 Measure = Literal["params", "macs", "latency_ms"]
 

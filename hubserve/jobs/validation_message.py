@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from hubserve.error_messages import suggest
+from hubserve.similar_names import suggest
 
 MOST = 10
 """Largest number of mistakes that a message lists."""

@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any, get_args
 
 from hubserve.data.search_data import SearchData
-from hubserve.error_messages import suggest
 from hubserve.errors import EvaluatorError, HubserveError, JobError
 from hubserve.evaluator import Evaluator, FunctionalEvaluator, ZeroCost
 from hubserve.find_named import NamedKind, find_named
 from hubserve.jobs import SearchJob, ZeroCostName
 from hubserve.jobs.search_job import EvaluatorEntry, Measure
 from hubserve.pipeline.strategies import Searchers
+from hubserve.similar_names import suggest
 from hubserve.training.evaluator import Objective, TrainingEvaluator
 from hubserve.typed_arguments import typed_arguments
 

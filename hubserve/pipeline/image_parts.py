@@ -7,12 +7,12 @@ from typing import Any
 
 from hubserve.data.own_images import PLAIN, Reading, read_scan
 from hubserve.data.parts import PinnedParts
-from hubserve.data.propose import propose_fit, propose_size
+from hubserve.data.propose_fit_and_size import propose_fit, propose_size
 from hubserve.data.scan import Scan
-from hubserve.error_messages import suggest
 from hubserve.errors import JobError
 from hubserve.jobs import FineTuneJob
 from hubserve.preprocess import Fit, Preprocess
+from hubserve.similar_names import suggest
 from hubserve.training.finetuning.square_images import SquareImages
 from hubserve.typed_arguments import typed_arguments
 

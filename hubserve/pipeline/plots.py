@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 from pathlib import Path
 
-from hubserve.error_messages import suggest
 from hubserve.errors import ExperimentError
 from hubserve.jobs import ComparedRow, JobStatus, LabelProbabilities, OneShotView, TrialRow
 from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.pipeline.front import cost_of, front_of
 from hubserve.pipeline.training_plots import confusion_figure, training_figure
 from hubserve.plot_style import COLOURS, GRID, Axes, EngFormatter, Figure, MaxNLocator, new_plot, save_plot
+from hubserve.similar_names import suggest
 
 ENDINGS = (".svg", ".png", ".pdf")
 

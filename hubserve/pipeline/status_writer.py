@@ -32,7 +32,7 @@ from hubserve.jobs import (
     TrialRow,
     estimated_total,
 )
-from hubserve.pipeline.downsample import Downsampled
+from hubserve.pipeline.downsample_curve import Downsampled
 from hubserve.storage_faults import storage_error
 
 Draw = Callable[[JobStatus, Mapping[str, float], Path], list[Path]]

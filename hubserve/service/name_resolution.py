@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hubserve import store
-from hubserve.error_messages import suggest
 from hubserve.errors import AliasError, HubserveError, ModelNotFoundError, StorageError
+from hubserve.similar_names import suggest
 from hubserve.store import StoredModel, aliases
 from hubserve.store.aliases import PRODUCTION, Alias
 

@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
-from hubserve.error_messages import suggest
+from hubserve.similar_names import suggest
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 """The class of the parameters of a route."""

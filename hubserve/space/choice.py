@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from hubserve.error_messages import suggest
 from hubserve.errors import ArchError, SpaceError
+from hubserve.similar_names import suggest
 from hubserve.space.relaxation import SOFTMAX, Relaxation
 
 Arch = dict[str, Any]

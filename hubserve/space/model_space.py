@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from hubserve.error_messages import suggest
 from hubserve.errors import ArchError, SpaceError
+from hubserve.similar_names import suggest
 from hubserve.space.choice import Arch, Choice, gates_first
 from hubserve.space.enumeration import arch_at, count_archs
 from hubserve.space.picker import FrozenPicker, Picker, RecordingPicker

@@ -3,11 +3,11 @@
 Imports no torch.
 """
 
+from hubserve.store.archives_and_bentos import export_model, import_model, unpack_bento
 from hubserve.store.publishing import delete, publish
 from hubserve.store.pull import pull, pull_package
 from hubserve.store.push import Pushed, push
 from hubserve.store.stored_models import StoredModel, bentoml_home, list_models, resolve, stamp
-from hubserve.store.transfer import export_model, import_model, unpack_bento
 
 __all__ = [
     "Pushed",

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hubserve import store
 from hubserve.atomic import write_atomic
-from hubserve.error_messages import suggest
 from hubserve.errors import AliasError, ModelNotFoundError
+from hubserve.similar_names import suggest
 from hubserve.storage_faults import storage_error
 from hubserve.store.stored_models import NAME, StoredModel
 

@@ -11,10 +11,10 @@ from operator import attrgetter
 from pathlib import Path
 
 from hubserve.atomic import write_atomic
-from hubserve.error_messages import suggest
 from hubserve.errors import ModelNotFoundError, PackageError, StoreError
 from hubserve.package.package import MANIFEST, Package, read_package
 from hubserve.sequence_number import read_number
+from hubserve.similar_names import suggest
 from hubserve.storage_faults import denied, is_there, storage_error
 from hubserve.store.bentoml_store import LATEST, MODEL_YAML, models_folder, read_description, staging_folder
 

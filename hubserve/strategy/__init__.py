@@ -17,7 +17,7 @@ from hubserve.strategy.oneshot.base import OneShotResult, OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import Penalty, RangeFilter
 from hubserve.strategy.oneshot.darts import DARTS
 from hubserve.strategy.oneshot.enas import ENAS
-from hubserve.strategy.oneshot.extraction import SupernetEvaluator
+from hubserve.strategy.oneshot.extract_subnet import SupernetEvaluator
 from hubserve.strategy.oneshot.gumbel_darts import GumbelDARTS
 from hubserve.strategy.oneshot.proxyless import Proxyless
 from hubserve.strategy.oneshot.random_oneshot import RandomOneShot

@@ -7,9 +7,9 @@ from typing import Any
 from optuna.samplers import BaseSampler
 
 from hubserve import strategy
-from hubserve.error_messages import suggest
 from hubserve.errors import StrategyError
 from hubserve.find_named import NamedKind
+from hubserve.similar_names import suggest
 from hubserve.strategy import (
     BANANAS,
     NSGA2,

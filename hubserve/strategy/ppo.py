@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from hubserve.error_messages import suggest
 from hubserve.errors import StrategyError
+from hubserve.similar_names import suggest
 from hubserve.strategy.lstm_policy import Actions, Policy, log_probabilities
 from hubserve.strategy.settings_checks import at_least, probability
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from hubserve.error_messages import suggest
 from hubserve.errors import EvaluatorError
+from hubserve.similar_names import suggest
 from hubserve.space import Arch, ModelSpace
 from hubserve.training.evaluator import Evaluator, Objective, Trial
 from hubserve.training.reporting import Metric, ReportedResults, reporting_to

@@ -8,8 +8,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from hubserve.error_messages import suggest
 from hubserve.errors import EvaluatorError
+from hubserve.similar_names import suggest
 
 MakeOptimizer = Callable[..., Optimizer]
 """Function (parameters, lr=..., weight_decay=...) -> optimizer: a class of torch.optim, or a functools.partial of one."""

@@ -7,8 +7,8 @@ from typing import Any, TypedDict
 import torch
 from torch import nn
 
-from hubserve.error_messages import suggest
 from hubserve.errors import EvaluatorError
+from hubserve.similar_names import suggest
 from hubserve.training.optimizers_and_schedules import MakeOptimizer, MakeSchedule
 
 Criterion = Callable[[Any, Any], torch.Tensor]

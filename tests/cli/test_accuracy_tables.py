@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hubserve.accuracy_report import accuracy_report
+from hubserve.accuracy_from_logits import accuracy_report
 from hubserve.cli.accuracy_tables import accuracy_text, print_accuracy
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
-from hubserve.accuracy_report import accuracy_report
+from hubserve.accuracy_from_logits import accuracy_report
 from hubserve.export.model_source import arch_source, package_source
 from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space

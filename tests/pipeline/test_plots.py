@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubserve.accuracy_report import accuracy_report
+from hubserve.accuracy_from_logits import accuracy_report
 from hubserve.errors import ExperimentError
 from hubserve.jobs import Best, EpochRow, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, TrialRow
 from hubserve.pipeline.front import front_of

@@ -21,7 +21,7 @@ from hubserve.latency import MeasuredLatency
 from hubserve.latency.tables.build import BuildPlan, build_table
 from hubserve.pipeline import check_definition, resolve_job
 from hubserve.pipeline.check_definition import choose_formats
-from hubserve.pipeline.downsample import Downsampled
+from hubserve.pipeline.downsample_curve import Downsampled
 from hubserve.pipeline.phases.search import make_executor
 from hubserve.pipeline.strategies import multi_trial
 from hubserve.pipeline.tasks import image_task

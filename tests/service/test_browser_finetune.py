@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from hubserve import jobs, store
-from hubserve.accuracy_report import accuracy_report
+from hubserve.accuracy_from_logits import accuracy_report
 from hubserve.jobs import EpochRow, JobStatus, PartTime
 from hubserve.service.api import build_api
 from hubserve.service.middleware import ServiceMiddleware

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hubserve import store
-from hubserve.accuracy_report import accuracy_report
+from hubserve.accuracy_from_logits import accuracy_report
 from hubserve.service.api import build_api
 from hubserve.service.middleware import ServiceMiddleware
 from tests.images import noise

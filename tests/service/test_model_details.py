@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hubserve import store
-from hubserve.accuracy_report import accuracy_report
+from hubserve.accuracy_from_logits import accuracy_report
 from hubserve.errors import ModelNotFoundError
 from hubserve.export.write_package import write_package
 from hubserve.service import model_details

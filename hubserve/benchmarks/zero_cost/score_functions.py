@@ -12,8 +12,8 @@ from hubserve.benchmarks.zero_cost.synflow import synflow
 from hubserve.benchmarks.zero_cost.zen import zen
 from hubserve.complexity import complexity
 from hubserve.data.loaders import Batch
-from hubserve.error_messages import suggest
 from hubserve.errors import EvaluatorError, UndefinedScoreError
+from hubserve.similar_names import suggest
 
 
 class ZeroCostScore(Protocol):

@@ -10,7 +10,7 @@ from hubserve.errors import NothingFeasibleError
 from hubserve.experiment import NasExperiment, TrialRecord
 from hubserve.latency.arch_latency import CHOICE_SECONDS, NAME, sure_median
 from hubserve.pipeline.resolved_search import ResolvedSearch
-from hubserve.strategy.oneshot.extraction import BEFORE, extract
+from hubserve.strategy.oneshot.extract_subnet import BEFORE, extract
 from hubserve.training.evaluator import TrainingEvaluator
 from hubserve.training.trial_weights import WEIGHTS_FILE
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hubserve.accuracy_report import accuracy_report, find_temperature
+from hubserve.accuracy_from_logits import accuracy_report, find_temperature
 from hubserve.jobs import Run
 from hubserve.package.accuracy_report import AccuracyReport, Items
 from hubserve.pipeline.saved_phases import load_or_compute

@@ -5,7 +5,6 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse
 
 from hubserve.cards.card import list_cards
-from hubserve.error_messages import suggest
 from hubserve.errors import ModelNotFoundError
 from hubserve.service.auth import CHANGE
 from hubserve.service.error_responses import described
@@ -13,6 +12,7 @@ from hubserve.service.export_folder import ExportRequest, ExportStatus
 from hubserve.service.job_and_export_limits import export_limits
 from hubserve.service.service_state import ServiceState
 from hubserve.service.unknown_parameters import only_parameters
+from hubserve.similar_names import suggest
 
 router = APIRouter(prefix="/exports", tags=["exports"], dependencies=[Depends(only_parameters())])
 

@@ -6,9 +6,9 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from hubserve.error_messages import suggest
 from hubserve.errors import StrategyError
 from hubserve.operations import Inputs
+from hubserve.similar_names import suggest
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.arch_costs import ArchCost, Measure, cost_of
 

@@ -16,7 +16,7 @@ from hubserve.strategy.lstm_policy import Actions, Episode, Policy
 from hubserve.strategy.oneshot.arch_costs import ArchCost, cost_of, shape_of
 from hubserve.strategy.oneshot.base import OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty
-from hubserve.strategy.oneshot.extraction import extract
+from hubserve.strategy.oneshot.extract_subnet import extract
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
 from hubserve.strategy.ppo import Ppo, nni_update
 from hubserve.strategy.settings_checks import at_least

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from hubserve.accuracy_report import accuracy_report, calibration_error, find_temperature
+from hubserve.accuracy_from_logits import accuracy_report, calibration_error, find_temperature
 
 LABELS = ("cat", "dog", "ship")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hubserve.data.image_check import Check
-from hubserve.data.propose import propose_fit, propose_size
+from hubserve.data.propose_fit_and_size import propose_fit, propose_size
 from hubserve.data.scan import Scan, ScannedImage
 from hubserve.errors import DatasetError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hubserve.error_messages import suggest
 from hubserve.hub import SPACES
+from hubserve.similar_names import suggest
 
 
 @pytest.mark.parametrize(
