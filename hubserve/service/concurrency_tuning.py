@@ -8,9 +8,9 @@ model that is served, in about two seconds.
 import io
 import itertools
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import numpy as np
@@ -113,16 +113,19 @@ def measure(
     seconds: float = BUDGET_SECONDS,
     clock: Clock = time.perf_counter,
 ) -> Concurrency:
-    """Measures some settings, in two rounds, and returns the fastest one; the first one unless another is faster by `CLEARLY`.
+    """Measures some settings, in two rounds, and returns the fastest one with its `images_per_second`.
+
+    The first setting is returned unless another one is more than `CLEARLY` times as fast.
 
     Args:
         load: Function that returns an engine with the given `session_threads`.
         settings: The settings, at least one.
-        seconds: Time in seconds for all of them together. Settings for which no time is left are not measured.
+        seconds: Time in seconds for all measurements together, loading left out. The first setting is always measured, others
+            only while time is left. A batch that has begun is finished.
         clock: Function that returns the time in seconds.
 
     Raises:
-        HubserveError: An engine cannot be loaded or run.
+        HubserveError: An engine cannot be loaded, or cannot run.
     """
     engines = {count: load(count) for count in dict.fromkeys(setting.session_threads for setting in settings)}
     image = photo()
@@ -149,23 +152,22 @@ def images_per_second(
         image: Bytes of the image file that is classified again and again.
         seconds: Seconds after which each thread ends with its batch; it runs at least one.
         clock: Function that returns the time in seconds.
+
+    Raises:
+        Exception: What `engine` raised in one of the threads, after all have ended.
     """
-    done = [0] * setting.threads
     start = clock()
 
-    def work(place: int) -> None:
-        while True:
+    def classify(_: int) -> int:
+        done = 0
+        while not done or clock() - start < seconds:
             engine.answer([engine.prepare(image) for _ in range(setting.max_batch)])
-            done[place] += setting.max_batch
-            if clock() - start >= seconds:
-                return
+            done += setting.max_batch
+        return done
 
-    threads = [threading.Thread(target=work, args=(place,)) for place in range(setting.threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(done) / (clock() - start)
+    with ThreadPoolExecutor(setting.threads) as pool:
+        done = sum(pool.map(classify, range(setting.threads)))
+    return done / (clock() - start)
 
 
 def photo() -> bytes:

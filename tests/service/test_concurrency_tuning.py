@@ -91,6 +91,12 @@ class TestImagesPerSecond:
         assert len(engine.calls) >= 3
         assert speed == pytest.approx(2 * len(engine.calls) / (clock.now - 100.0))
 
+    def test_an_engine_that_cannot_run(self, clock):
+        engine = FakeEngine(clock, {})
+        with pytest.raises(KeyError):
+            images_per_second(engine, Concurrency(threads=2, max_batch=2), b"image", seconds=0.5, clock=clock)
+        assert engine.calls
+
 
 class TestMeasure:
     def test_the_fastest_is_chosen(self, clock):
