@@ -55,7 +55,7 @@ _ELSEWHERE = {"ImageClassifier": "hubserve.image_classifier", "load": "hubserve.
 
 
 def __getattr__(name: str) -> object:
-    """Imports a public subpackage or function when it is first used, so that `import hubserve` alone does not import torch.
+    """Imports and returns a public subpackage, class or function at its first use, so that `import hubserve` imports no torch.
 
     `load` loads a model as an `ImageClassifier`. The functions for trials, such as `report_final_result`, have the names and
     meanings of NNI's trial API.

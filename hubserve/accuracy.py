@@ -1,4 +1,4 @@
-"""Measures the accuracy of a model on labelled images or texts; `hubserve.http_classifiers` asks that of a service.
+"""Measures the accuracy of a model on labelled images or texts; `hubserve.http_classifiers` has classifiers for a service.
 
 `evaluate` makes the same report, `hubserve.package.accuracy_report.AccuracyReport`, as the test phase of a job.
 """
@@ -35,7 +35,7 @@ Classifier = Callable[[Sequence[Path]], list[Logits | None]]
 """Function from image files to the logits of each; a file that is not a readable image gives None."""
 
 TextClassifier = Callable[[Sequence[str]], list[Logits | None]]
-"""Function from texts to the logits of each."""
+"""Function from texts to the logits of each; none of them is None."""
 
 
 class Accuracy(BaseModel):
@@ -97,13 +97,13 @@ def evaluate(
 
     Args:
         classifier: Classifier to evaluate: a `Classifier` of images, or a `TextClassifier` of texts.
-        images: Image files, or texts, with the indices of their classes.
+        images: Image files, or texts, with the indices of their classes; at least one.
         labels: Names of the model's classes, in the order of their indices.
         model: Name of the model, copied to `Accuracy.model`.
         backend: Name of the backend, copied to `Accuracy.backend`.
         dataset: Name of the data, copied to the report.
-        temperature: Number by which the model's logits are divided before the softmax; None leaves them as they are.
-        batch_size: Number of files in one call of the classifier.
+        temperature: Number above 0 by which the model's logits are divided before the softmax; None leaves them as they are.
+        batch_size: Number of files, or texts, in one call of the classifier, at least 1.
         advance: Function that is called after each batch with the number of its files, for a progress bar.
 
     Raises:
@@ -147,7 +147,8 @@ def evaluate(
 class LocalClassifier:
     """Classifier that runs a loaded model in this process; images are decoded and preprocessed on several threads.
 
-    Calling it raises LogitsError if a logit is NaN or infinite.
+    It is a `Classifier`: called with files, it returns the logits of each, and None for one that is no readable image. A
+    call raises LogitsError if a logit is NaN or infinite; errors of `predict` are passed on.
 
     Args:
         predict: Function that runs the model on a batch of preprocessed images and returns its logits.

@@ -22,7 +22,7 @@ MOST_NAMED = 5
 """Largest number of classes that a note names."""
 
 IMBALANCE = 5
-"""A note says that the classes are imbalanced if the largest one has at least this many times the images of the smallest."""
+"""A note says that classes are imbalanced if one has at least this many times the images of another that has some."""
 
 TEMPERATURES = (0.05, 20.0)
 """Smallest and largest temperature that `find_temperature` tries."""
@@ -107,11 +107,11 @@ def find_temperature(logits: Logits, true: Classes) -> float | None:
     section 4.2). The most likely class of an image does not change by it.
 
     Args:
-        logits: Logits that the model computed for validation images, (n, classes).
+        logits: Logits that the model computed for validation images, (n, classes), n at least 1.
         true: Index of the true class of each image, (n,).
 
     Returns:
-        A number in the range `TEMPERATURES`; None if no temperature gives a smaller cross entropy than 1, that is no division.
+        A number in the range `TEMPERATURES`; None if none that was tried gives a smaller cross entropy than undivided logits.
     """
     values, rows = np.asarray(logits, np.float64), np.arange(len(true))
 

@@ -125,9 +125,12 @@ def staged_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 def apply_umask(folder: Path) -> None:
-    """Gives a folder and the files in it the permissions that the umask of this process asks for.
+    """Gives a folder, and the files and folders directly in it, the permissions that new ones get by this process's umask.
 
-    Libraries that write through temporary files leave what only this user can read.
+    Libraries that write through temporary files leave what only this user can read. Files lose the permission to execute.
+
+    Raises:
+        OSError: A permission cannot be changed.
     """
     mask = os.umask(0o077)
     os.umask(mask)
@@ -155,7 +158,8 @@ def replace_folder(stage: Path, folder: Path) -> None:
     """Renames the folder `stage` to `folder`; an existing folder of that name is removed once the new one is in place.
 
     Raises:
-        OSError: The folder cannot be renamed; an existing one is back in its place then.
+        OSError: The folder cannot be moved, and an existing one is back in its place; or the existing one was replaced, and
+            cannot be removed completely.
     """
     if not folder.exists():
         move_folder(stage, folder)
@@ -248,7 +252,7 @@ def _remove_left(folder: Path) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process with this id exists; an id that was given to another process counts, too."""
+    """Returns whether a process with this id exists; an id that was given to another process counts, too."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -122,11 +122,12 @@ class BackgroundProcess:
             cwd: Working folder of the command; None takes that of this process.
             environment: All environment variables of the command; None takes those of this process.
             seconds: Wall-clock time in seconds after which the command is killed; None sets no limit.
-            memory_mb: Memory of all its processes together, in megabytes, above which it is killed; None sets no limit.
+            memory_mb: Memory of all its processes together, in megabytes (10^6 bytes), above which it is killed; None sets no
+                limit.
 
         Raises:
-            OSError: The program does not exist, a file cannot be written, or no process can be started. Errors of the command
-                itself are not reported here.
+            OSError: The program or `cwd` does not exist, `log` or `reason_file` cannot be written, or no process can be
+                started. Errors of the guard and of the command are not raised; their messages are in `log`.
         """
         if shutil.which(command[0]) is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
@@ -166,7 +167,10 @@ class BackgroundProcess:
         threading.Thread(target=self.kill_after, args=(STOP_SECONDS,), name="stop", daemon=True).start()
 
     def kill(self) -> None:
-        """Kills the process and all processes that it started. Does nothing if it is not alive."""
+        """Kills the process and all processes that it started; waits at most about twice `KILL_SECONDS` for their end.
+
+        Does nothing if it is not alive, or `group_file` cannot be read. Errors of the system are ignored.
+        """
         with suppress(OSError, ValueError):
             pid = int(self.group_file.read_text())
             if not self.is_alive():
@@ -208,7 +212,7 @@ def note_pid(lock: int) -> None:
 
 
 def end_of_log(log: Path) -> str:
-    """Returns the last characters that a process, which ended without a result, wrote to its log; or why there are none."""
+    """Returns the last 2,000 characters in the log of a process that ended without a result; or why there are none."""
     try:
         text = log.read_text("utf-8", "replace").strip()
     except OSError:

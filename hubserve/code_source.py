@@ -53,6 +53,9 @@ class CodeSource(BaseModel):
 
         Args:
             file: The source file of the module; those of `modules` are looked for.
+
+        Raises:
+            OSError: A source file cannot be read.
         """
         found = file_hash(file)
         others = [change for name, before in self.modules.items() if (change := _change_of(name, before)) is not None]
@@ -67,7 +70,10 @@ class CodeSource(BaseModel):
 
 
 def source_of_code(import_path: str) -> CodeSource | None:
-    """Returns the record of what `import_path` leads to; None if its module has no file."""
+    """Returns the record of what `import_path`, "module:name", leads to; None if its module has no file.
+
+    Only the module is looked for: whether it has the name is not checked. Raises OSError if a source file cannot be read.
+    """
     module = import_path.partition(":")[0]
     file = locate_module(module)
     if file is None:
@@ -119,7 +125,7 @@ def _distribution(module: str, file: Path) -> Distribution | None:
 
 
 def _is_editable(found: Distribution, file: Path) -> bool:
-    """Whether a distribution was installed with `pip install -e` from a folder that holds `file`."""
+    """Returns whether a distribution was installed with `pip install -e` from a folder that holds `file`."""
     try:
         origin = json.loads(found.read_text("direct_url.json") or "{}")
     except ValueError:

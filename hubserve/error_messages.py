@@ -1,4 +1,4 @@
-"""Functions for the messages and the tracebacks of errors."""
+"""Makes messages of errors printable and short, and frees the memory to which their tracebacks refer."""
 
 import traceback
 

@@ -52,7 +52,7 @@ class NamedKind:
 
 
 def is_import_path(name: str) -> bool:
-    """Whether `name` is written like an import path, `module:attribute`."""
+    """Returns whether `name` is written like an import path, `module:attribute`."""
     return IMPORT_PATH.fullmatch(name) is not None
 
 
@@ -132,7 +132,7 @@ def _add_folder() -> None:
 
 
 def _load(name: str, path: str, kind: NamedKind) -> Any:
-    """Imports what the import path `path` leads to; `name` is what the user wrote, for errors of the class `kind.error`."""
+    """Imports and returns what the import path `path` leads to; `name` is what the user wrote, for the `kind.error` raised."""
     parts = IMPORT_PATH.fullmatch(path)
     if parts is None:
         raise kind.error(f"{name} is an entry point of the group {kind.group} with {path!r}, and that is no import path")

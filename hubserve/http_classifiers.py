@@ -20,7 +20,7 @@ REQUESTS = 4
 
 
 class _HttpClassifier:
-    """What classifiers of images and of texts have in common.
+    """Base class of the classifiers of images and of texts: connects to the service, and turns its answers into logits.
 
     The service answers with probabilities. Their logarithms times the temperature stand for the logits: they differ from them
     by the same number for all classes of an image or text, which changes no figure of a report.
@@ -31,6 +31,9 @@ class _HttpClassifier:
         model: Name, alias or tag of the model; None asks for the service's default model.
         temperature: Temperature of the model, which is in the probabilities already; None is 1.
         token: Secret token that the service wants for reading; None sends none.
+
+    Raises:
+        ServiceError: `url` is not the address of a service.
     """
 
     def __init__(
@@ -77,8 +80,9 @@ class HttpClassifier(_HttpClassifier):
 
     A request that the service refuses because of its load (503) is sent again, as `Client` does.
 
-    Calling it raises DatasetError if the service does not answer, or refuses a request for a reason other than its image, or
-    if its model has other classes.
+    Calling it with image files returns what stands for the logits of each; None for a file that cannot be read or is empty, and
+    for an image that the service refuses as unreadable (415) or too large (413). It raises DatasetError if the service does not
+    answer, or refuses a request for another reason, or if its model has other classes.
 
     Arguments are those of `_HttpClassifier`.
     """
@@ -109,8 +113,8 @@ class HttpClassifier(_HttpClassifier):
 class HttpTextClassifier(_HttpClassifier):
     """Classifier that sends texts to a running service, all texts of a call in one request.
 
-    Calling it raises DatasetError if the service does not answer, refuses a request, or if its model has other classes.
-    Arguments are those of `_HttpClassifier`.
+    Calling it with texts returns what stands for the logits of each. It raises DatasetError if the service does not answer, or
+    refuses the request or any of the texts, or if its model has other classes. Arguments are those of `_HttpClassifier`.
     """
 
     def __call__(self, texts: Sequence[str]) -> list[Logits | None]:

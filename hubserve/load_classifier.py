@@ -1,4 +1,4 @@
-"""`load`: the model that a name or a folder means, as an `ImageClassifier`; users call it as `hubserve.load`."""
+"""`load`: loads the model that a name or a folder means as an `ImageClassifier`; users call it as `hubserve.load`."""
 
 import os
 from collections.abc import Sequence
@@ -52,11 +52,12 @@ def load(
         trusted: Whether the model space that a package names is imported even if this user did not write the package.
 
     Raises:
-        ModelNotFoundError: No model has that name; the message suggests similar names.
+        ModelNotFoundError: No model has that name, or the version of an alias was deleted.
         PackageError: The folder is not a package, a file of it was changed, or its network cannot be rebuilt.
         WeightsError: The published weights cannot be downloaded or read (WeightsUnavailableError), or do not fit the network.
         ExportError: `pretrained` is False or `weights` is given, and the name means a package, which has weights of its own; or
             the number of labels is not that of the classes.
+        OtherInputsError: The model takes other inputs than images.
         DeviceError: torch has no such device, or cannot use it on this machine.
     """
     if str(device) == "auto":

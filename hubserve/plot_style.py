@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hubserve.atomic import staged_result
-from hubserve.errors import ExperimentError, MissingExtraError
+from hubserve.errors import ExperimentError, MissingExtraError, StorageError
 
 try:
     import matplotlib as mpl
@@ -23,7 +23,7 @@ GRID = "#e6e9ed"
 
 
 def new_plot(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    """Returns a figure with one plot, which has a title, names of the axes and a grid."""
+    """Returns a figure with one empty plot, and its axes: with a title, a grid, and `x` and `y` as the names of the axes."""
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     axis = figure.subplots()
     axis.set_title(title, loc="left", fontsize=11)
@@ -37,13 +37,20 @@ def new_plot(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 def save_plot(figure: Figure, name: str, path: Path) -> None:
     """Writes a figure into the file `path`, atomically; equal plots of the same name are equal files.
 
+    Args:
+        figure: The figure.
+        name: Name of the plot, from which the ids in an SVG file are derived.
+        path: The file, whose ending gives its format; its folder must exist.
+
     Raises:
-        ExperimentError: The file cannot be written.
-        StorageError: The disk is full, or does not permit it; the old file is as it was.
+        StorageError: The disk is full, or does not permit it; an old file is as it was.
+        ExperimentError: The file cannot be written for another reason; an old file is as it was.
     """
     try:
         # Text stays text in SVG, so it can be searched and read aloud. With a date, equal plots would be different files.
         with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), staged_result(path) as unfinished:
             figure.savefig(unfinished, metadata={"Date": None} if path.suffix.lower() == ".svg" else None, dpi=150)
+    except StorageError:
+        raise
     except OSError as error:
         raise ExperimentError(f"cannot draw into {path}: {error.strerror or error}") from error

@@ -70,11 +70,15 @@ class _Stopped(BaseException):
 def main(guard: Guard, command: list[str]) -> int:
     """Runs `command` until it ends, exceeds a limit or is stopped; removes what it leaves, and returns its exit code.
 
-    The exit code is negative if a signal ended the command (-9 for SIGKILL), and 1 if the command exceeded a limit.
+    The exit code is negative if a signal ended the command (-9 for SIGKILL), and 1 if the command exceeded a limit. After a
+    stop it is 137 if the command had to be killed, and 143 if it had not been started. Must be called in the main thread.
 
     Args:
         guard: Limits of the command, and files of the guard.
         command: Program and its arguments.
+
+    Raises:
+        OSError: The command cannot be started, or `group_file` or a temporary folder cannot be written.
     """
     if os.getpgrp() != os.getpid():
         os.setsid()

@@ -192,7 +192,8 @@ def parse_address(url: str, revision: str | None = None) -> RemoteFolder:
 def open_folder(url: str, revision: str | None = None) -> RemoteFolder:
     """Returns the folder at an address, ready to be read; see `parse_address` for the arguments.
 
-    The revision of a repository of Hugging Face is resolved to a commit, so that all files come from the same one.
+    The revision of a repository of Hugging Face is resolved to a commit, so that all files come from the same one. Folders of
+    the other schemes are not accessed here: one that does not exist is noticed by the methods that read it.
 
     Raises:
         RemoteError: The address is wrong, the place cannot be reached or refuses access, or HUBSERVE_OFFLINE forbids it.

@@ -129,13 +129,13 @@ def denial(error: BaseException | None, path: Path | None = None) -> str:
 
 
 def with_denial(message: str, error: BaseException) -> str:
-    """Returns the message of `error`, and whose file it is where it could not be read and the message does not say so."""
+    """Returns `message`, followed by `denial(error)` unless `message` has such a text already or `error` is a StorageError."""
     why = "" if isinstance(error, StorageError) else denial(error)
     return f"{message}; {why}" if why and _OPEN not in message else message
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file or folder exists; True, too, where this process may not look: reading it says why."""
+    """Returns whether a file or folder exists; True also where this process may not look, as an attempt to read it says why."""
     try:
         path.stat()
     except PermissionError:

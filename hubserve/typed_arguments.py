@@ -26,12 +26,13 @@ TEXT_IN_YAML = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?[0-9]+\.[0-9]*[eE][0
 def typed_arguments(
     function: Callable[..., Any], given: Mapping[str, Any], *, where: str, error: type[HubserveError]
 ) -> dict[str, Any]:
-    """Returns the arguments `given`, with the types that `function` asks for; names that it does not have are kept as they are.
+    """Returns the arguments `given`, with the types that `function` asks for; unknown names are kept with their values.
 
     A text is converted where the function asks for another type: "16" to an int, "1e-2", which YAML 1.1 reads as text, to a
     float, "false" to a bool; a list to a tuple, and a mapping to a record. Where a parameter has no annotation, a text is
-    converted to the type of the default, if that is a number or a bool and the text is one. Without either, a text such as
-    "1e-2" is refused, because it may have been meant as a number.
+    converted to the type of the default, if that is a number or a bool and the text is one. Without either, and for a name that
+    the function does not have, a text such as "1e-2" is refused, because it may have been meant as a number. So is a bool where
+    a number is asked for.
 
     Args:
         function: A function, a class or a `functools.partial` of one, which is not called.

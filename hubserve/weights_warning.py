@@ -5,7 +5,7 @@ import warnings
 
 
 class WeightsWarning(UserWarning):
-    """Warning that a model may answer wrongly with the given weights, because its labels or preprocessing may be others'.
+    """Warning that a model may answer wrongly with the given weights: they may need other labels or another preprocessing.
 
     It is no error; the command line prints it on stderr.
     """

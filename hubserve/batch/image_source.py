@@ -1,4 +1,4 @@
-"""The images of an offline run: those below a folder, those that a listing names, or single files."""
+"""Finds the images of an offline run: those below a folder, those that a listing names, or single files."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +61,9 @@ class ImageSource:
 
     Attributes:
         description: Absolute path of the folder or listing, or of each file, one a line.
-        images: Function that yields the images, and counts the files that it leaves out.
+        images: Function that yields the images, and adds the files of a folder that it leaves out to its argument. It raises
+            OSError if the folder cannot be read; DatasetError if the listing cannot be read, or has no column of paths; and
+            MissingExtraError if the listing is a Parquet file and pyarrow is not installed.
     """
 
     description: str
@@ -71,12 +73,12 @@ class ImageSource:
 def image_source(names: Sequence[str], files: Callable[[Sequence[str]], Sequence[Path]]) -> ImageSource:
     """Returns the source that the arguments of a command name: one folder, one listing, or image files and patterns.
 
+    A folder or a listing counts as such only if it is the single argument. `ImageSource.images` reads it, not this function.
+
     Args:
         names: Arguments of the user.
-        files: Function that returns the files that names and patterns of files mean.
-
-    Raises:
-        ImageError: A name means no file.
+        files: Function that returns the files that names and patterns of files mean. It raises ImageError if one means no file,
+            and that error is passed on.
     """
     only = Path(names[0]) if len(names) == 1 else None
     if only is not None and only.is_dir():

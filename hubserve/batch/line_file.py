@@ -16,12 +16,12 @@ class LineFile:
     perhaps half a line, is cut off when the next run goes on.
 
     Args:
-        path: File to write; its suffix is .csv or .jsonl.
+        path: File to write; with the suffix .csv it is written as CSV, with any other as JSON Lines.
         columns: Names and order of the columns.
         position: Number of bytes that are complete; with 0 the first `append` overwrites what is in the file.
 
     Raises:
-        OutputError: The file has fewer bytes.
+        OutputError: The file has fewer bytes than `position`.
     """
 
     def __init__(self, path: Path, columns: RowColumns, position: int) -> None:
@@ -37,7 +37,7 @@ class LineFile:
         self.position = position
 
     def names(self) -> Iterator[str]:
-        """Yields the path of each complete row."""
+        """Cuts off what stands behind the complete rows, and yields the path of each of these."""
         if not self.position:
             return
         self._cut()
@@ -45,7 +45,7 @@ class LineFile:
             yield from csv_names(file) if self._is_csv else json_names(file)
 
     def append(self, rows: Sequence[ImageRow]) -> None:
-        """Appends rows; they are complete when this returns."""
+        """Appends rows; they are complete when this returns. Raises StorageError for a full, read-only or forbidden disk."""
         with writing(self._path):
             if not self._path.exists():
                 self._path.touch()

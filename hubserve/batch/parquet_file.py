@@ -26,13 +26,13 @@ class ParquetFile:
 
     Args:
         path: File to write.
-        columns: RowColumns of the rows.
-        position: Number of parts that are complete; 0 begins anew, or continues a finished file.
-        finished: Whether `path` is a finished file.
+        columns: Names and order of the columns.
+        position: Number of parts that are complete; 0 begins anew. Has no effect with `finished`.
+        finished: Whether `path` is a finished file, to which further parts may be added.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        OutputError: A part is missing.
+        OutputError: A complete part, or the finished file, is missing.
     """
 
     def __init__(self, path: Path, columns: RowColumns, position: int, *, finished: bool) -> None:
@@ -62,7 +62,7 @@ class ParquetFile:
                     yield from batch.column(PATH).to_pylist()
 
     def append(self, rows: Sequence[ImageRow]) -> None:
-        """Writes rows as a part; they are complete when this returns."""
+        """Writes rows as a part; they are complete when this returns. Raises StorageError for a full or forbidden disk."""
         with writing(self._path):
             self._folder.mkdir(exist_ok=True)
             if self._finished:  # A finished file becomes the first part; it stays in place until the new one replaces it.
@@ -79,7 +79,7 @@ class ParquetFile:
         self.position += 1
 
     def finish(self) -> None:
-        """Writes all parts into the output, in one step."""
+        """Writes all parts into the output, in one step; does nothing if it is finished and has no further part."""
         if self._finished:
             return
         with staged_file(self._path) as unfinished, self._parquet.ParquetWriter(unfinished, self._schema()) as writer:

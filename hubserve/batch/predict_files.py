@@ -27,7 +27,10 @@ MOST_FILE_BYTES = 2**29
 
 
 def worker_count(workers: int | None) -> int:
-    """Returns the number of threads: as asked for, or one for each core that this process may use; fewer if memory is short."""
+    """Returns the number of threads: `workers`, or one for each core that this process may use if it is None.
+
+    If there is not `WORKER_BYTES` of available memory for each of them, there are fewer, but at least one.
+    """
     return max(1, int(min(workers or cores(), available_memory_bytes() / WORKER_BYTES)))
 
 
@@ -41,10 +44,12 @@ def classified_rows(
     Args:
         engine: Engine that may be called by `workers` threads at once.
         images: Images to classify; they are asked for as threads become free.
-        columns: RowColumns of the rows.
-        workers: Number of threads.
+        columns: How many classes a row has, and whether it has features.
+        workers: Number of threads, at least 1.
 
     Raises:
+        TopKError: `columns.top_k` is not between 1 and the number of classes.
+        NoFeaturesError: `columns` has features, and the model has none.
         ExportError: The network cannot be run.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="predict")

@@ -1,4 +1,4 @@
-"""The rows of the output, one for each image, and their columns."""
+"""Defines the rows of the output, one for each image, and their columns; writes rows in CSV and JSON Lines."""
 
 import csv
 import io
@@ -52,7 +52,7 @@ class RowColumns:
         return (PATH, *classes, *((FEATURES,) if self.features else ()), ERROR)
 
     def values(self, row: ImageRow) -> dict[str, Any]:
-        """Returns the value of each column; None if the row has none."""
+        """Returns the value of each column by its name; None if the row has none. It may have at most `top_k` predictions."""
         found: dict[str, Any] = dict.fromkeys(self.names)
         found[PATH], found[ERROR] = row.name, row.error
         for place, prediction in enumerate(row.predictions):

@@ -34,10 +34,10 @@ ENDINGS = (".parquet", ".csv", ".jsonl")
 """Suffixes of the names of outputs, in lower case."""
 
 PART_ROWS = 1_000
-"""Number of rows that are written together; a killed run loses at most so many."""
+"""Number of rows from which rows are written together; a killed run loses those that were not written yet."""
 
 PART_SECONDS = 10.0
-"""Time after which fewer rows are written."""
+"""Seconds since the last write after which fewer rows are written."""
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Function from a text and a total to a context manager that yields a function which counts what is done."""
@@ -47,7 +47,7 @@ class RowFile(Protocol):
     """An output to which rows are appended in parts.
 
     Attributes:
-        position: How much of it is complete, as `RunRecord.position`.
+        position: How much of it is complete: a number of bytes, or of parts in Parquet.
     """
 
     position: int
@@ -61,11 +61,11 @@ class RowFile(Protocol):
         ...
 
     def finish(self) -> None:
-        """Makes the output complete."""
+        """Makes the output complete; called once, after the last `append`."""
         ...
 
     def clean(self) -> None:
-        """Removes what is not needed any more."""
+        """Removes files that a complete output does not need any more."""
         ...
 
 
@@ -75,9 +75,9 @@ class BatchSummary(BaseModel):
     Attributes:
         out: The output.
         model: Name of the model.
-        images: Number of rows of the output.
+        images: Number of rows of the output, those of earlier runs included.
         unreadable: Number of them that have an error.
-        first_unreadable: Paths of the first of these images.
+        first_unreadable: Paths of the first of these images, at most `MOST_NAMED`.
         continued: Number of rows that an earlier run had written.
         left_out: Reason, such as "hidden" or "ending .txt" -> number of files and folders that are not classified.
         seconds: Duration of this run in seconds.
@@ -119,19 +119,29 @@ def predict_to_file(
 ) -> BatchSummary:
     """Classifies the images of a source and writes a row for each into a file; goes on with one that an earlier run began.
 
+    An image that has a row already is not classified again, also in a complete output, to which the rows of new images are
+    added. An image that cannot be read gets a row with the error.
+
     Args:
         engine: Engine of the model.
         source: The images.
         out: File to write; its suffix says the format.
-        columns: RowColumns of the rows.
-        workers: Number of threads; None takes one for each core.
-        restart: Whether to replace what an earlier run wrote, whatever its settings.
-        progress: Shows the progress.
+        columns: How many classes a row has, and whether it has features.
+        workers: Number of threads; None takes one for each core. There are fewer if memory is short, see `worker_count`.
+        restart: Whether to replace `out`, whatever wrote it.
+        progress: Shows how many of the images have a row.
 
     Raises:
-        OutputError: The output exists and cannot be continued, or another process writes it.
-        DatasetError: There is no image, or none of them is readable.
+        OutputError: The suffix of `out` is none of `ENDINGS`, or .csv with features; the output exists and cannot be continued
+            (see `read_record`), or a part of it is missing; or another process writes it.
+        DatasetError: There is no image, the listing cannot be read, or no row of the output has a result; the rows with the
+            errors are written then.
+        TopKError: `columns.top_k` is not between 1 and the number of classes.
+        NoFeaturesError: `columns` has features, and the model has none.
+        MissingExtraError: The output or the listing is a Parquet file, and pyarrow is not installed.
         ExportError: The network cannot be run.
+        OSError: The folder of images cannot be read, or the output cannot be written (StorageError for a full, read-only or
+            forbidden disk).
     """
     start = time.monotonic()
     check_output(out, features=columns.features)
@@ -226,7 +236,7 @@ def _is_parquet(out: Path) -> bool:
 
 
 def _remove(out: Path) -> None:
-    """Removes what an earlier run wrote; an output of something else is replaced when the new one is written."""
+    """Removes an output, whatever wrote it, with its record and its parts; leaves a folder, a device or a pipe of this name."""
     if out.is_file() or out.is_symlink():
         out.unlink()
     record_path(out).unlink(missing_ok=True)

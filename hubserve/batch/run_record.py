@@ -26,10 +26,10 @@ class RunRecord(BaseModel):
     Attributes:
         format_version: Version of this record.
         settings: What the rows depend on, by name; a run goes on only with equal ones.
-        position: Number of bytes of the output, or of its parts in Parquet, that are complete.
+        position: How much is complete: a number of bytes of the output; for Parquet, a number of its parts.
         rows: Number of rows that are complete.
         unreadable: Number of them that have an error.
-        first_unreadable: Paths of the first of them.
+        first_unreadable: Paths of the first of them, at most `MOST_NAMED`.
         finished: Whether the output is complete.
     """
 
@@ -50,7 +50,7 @@ def record_path(out: Path) -> Path:
 
 
 def write_record(out: Path, record: RunRecord) -> None:
-    """Writes the record of an output in one step."""
+    """Writes the record of an output in one step. Raises OSError if it cannot be written."""
     write_atomic(record_path(out), record.model_dump_json(indent=2) + "\n")
 
 
@@ -58,8 +58,8 @@ def read_record(out: Path, settings: Mapping[str, Any]) -> RunRecord | None:
     """Returns the record of an output that may be continued with `settings`; None if there is neither output nor record.
 
     Raises:
-        OutputError: The output was not written by this command, its record cannot be read, or it was written with other
-            settings.
+        OutputError: The output exists and has no record, so that it was not written by this command; its record cannot be read;
+            or it was written with other settings.
     """
     path = record_path(out)
     if not path.exists():

@@ -1,1 +1,1 @@
-"""Tabular benchmarks: tables of the published scores of archs, used in place of training."""
+"""Scores of archs in place of training: tabular benchmarks, which are tables of published scores, and zero-cost scores."""

@@ -13,7 +13,11 @@ ArchKey = Callable[[ModelSpace, Mapping[str, Any]], str]
 
 
 def nasbench201_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:
-    """Returns the arch string that NAS-Bench-201 uses as the key; `hub.nasbench201.from_arch_string` converts it back."""
+    """Returns the arch string that NAS-Bench-201 uses as the key; `hub.nasbench201.from_arch_string` converts it back.
+
+    Raises:
+        ArchError: `arch` is not an arch of NasBench201. The space is not checked.
+    """
     return to_arch_string(arch)
 
 
@@ -24,6 +28,7 @@ def nasbench101_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:
 
     Raises:
         EvaluatorError: The space is not NasBench101.
+        ArchError: `arch` is not in the space.
     """
     if not isinstance(space, NasBench101):
         raise EvaluatorError(f"a table of NAS-Bench-101 has cells of NasBench101, not of {type(space).__name__}")
@@ -45,7 +50,7 @@ def digits_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:
 
 
 def arch_from_digits(space: ModelSpace, digits: str) -> Arch:
-    """Returns the arch for which `digits_key` returns `digits`.
+    """Returns the arch for which `digits_key` returns `digits`; `space.check` is not called.
 
     Raises:
         ArchError: `digits` is not the key of an arch.
@@ -68,7 +73,7 @@ def arch_from_matrix(matrix: Sequence[Sequence[int]], operations: Sequence[str])
     Args:
         matrix: Upper triangular adjacency matrix: an entry other than 0 is an edge from the vertex of its row to that of its
             column.
-        operations: Operation of each vertex, including "input" and "output".
+        operations: Operation of each vertex, from "input" to "output"; the names are not checked.
 
     Raises:
         ArchError: The sizes of `matrix` and `operations` do not match, or an entry on or below the diagonal is not 0.

@@ -23,7 +23,7 @@ def read_nasbench101(path: Path) -> Table:
     `arch_from_matrix` converts to an arch after parsing.
 
     Raises:
-        EvaluatorError: The file cannot be read, or is not in this format.
+        EvaluatorError: The file cannot be read, has no records, or is not in this format.
     """
     cells: dict[str, dict[str, Cell]] = {}
     runs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))

@@ -91,7 +91,11 @@ class Table:
         return Table(f"{self.source} with {other.source}", {key: {**row, **other.rows[key]} for key, row in self.rows.items()})
 
     def write_json(self, path: Path) -> None:
-        """Writes the table to a JSON file for `read_json`, which is smaller and faster to read than the published files."""
+        """Writes the table to a JSON file for `read_json`, which is smaller and faster to read than the published files.
+
+        Raises:
+            OSError: The file cannot be written (StorageError for a full, read-only or forbidden disk).
+        """
         write_atomic(path, json.dumps(self.rows, separators=(",", ":")))
 
 
@@ -144,12 +148,12 @@ def read_json(path: Path, key: str = "arch") -> Table:
 
     Args:
         path: The file, in UTF-8. A row is an object that maps columns to values; a list of numbers has the values of several
-            runs.
+            runs. A text that can be parsed as a number becomes one, and other values become texts.
         key: Name of the column with the keys of the archs, if the file is a list of rows.
 
     Raises:
-        EvaluatorError: The file cannot be read, has neither of these layouts, has no rows, has two rows with the same key, or a
-            row with two columns of the same name.
+        EvaluatorError: The file cannot be read, has neither of these layouts, has no rows, has two rows with the same key, a
+            row without a key, or a row with two columns of the same name.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=partial(_object, path))

@@ -61,7 +61,8 @@ class TabularEvaluator(Evaluator):
         """Returns the values of the objectives and of the `report` columns in the arch's row.
 
         Raises:
-            EvaluatorError: The table has no row for the arch.
+            ArchError: The arch does not belong to the space.
+            EvaluatorError: The table has no row for the arch, or `key` does not support the space.
         """
         row = self.row(space, arch)
         names = (*(objective.name for objective in self.objectives), *self.report)
@@ -71,7 +72,8 @@ class TabularEvaluator(Evaluator):
         """Returns the row of an arch, with all columns of the table.
 
         Raises:
-            EvaluatorError: The table has no row for the arch.
+            ArchError: The arch does not belong to the space.
+            EvaluatorError: The table has no row for the arch, or `key` does not support the space.
         """
         key = (self._key or default_key(space))(space, arch)
         if key not in self.table.rows:

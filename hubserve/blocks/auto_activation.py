@@ -198,7 +198,7 @@ class AutoActivation(nn.Module):
         forward: x of any shape -> the same shape.
 
     Raises:
-        SpaceError: `units` is below 1, or `unary` or `binary` holds an unknown name.
+        SpaceError: `units` is below 1, or `unary` or `binary` is empty or holds an unknown name.
     """
 
     def __init__(

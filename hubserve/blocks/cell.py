@@ -134,7 +134,7 @@ class Cell(nn.Module):
             drop_path_prob: Probability in [0, 1) with which an edge is set to zero in training, for each sample on its own.
 
         Raises:
-            SpaceError: `n_nodes` or `n_edges` is below 1, or `Cell` raises it for another argument.
+            SpaceError: `n_nodes` or `n_edges` is below 1, `operations` is empty, or `Cell` raises it for another argument.
         """
         states = range(len(preprocess), len(preprocess) + n_nodes)
         questions = [[_ask_edge(pick, label, node, k, operations) for k in range(n_edges)] for node in states]

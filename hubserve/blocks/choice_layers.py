@@ -24,6 +24,9 @@ def LayerChoice(  # noqa: N802 - NNI's name; it is a function, since a frozen ne
         pick: The picker that `ModelSpace.build` receives.
         label: Label of the choice.
         candidates: Name -> function that builds the layer, or a sequence of such functions, whose names are "0", "1", ...
+
+    Raises:
+        SpaceError: There are no candidates, or the label is used twice in the space with different ones.
     """
     named = candidates if isinstance(candidates, Mapping) else {str(i): make for i, make in enumerate(candidates)}
     return pick.layer(label, named)
@@ -52,7 +55,8 @@ class InputChoice(nn.Module):
             len(chosen) * channels channels, and `channels` if none is chosen.
 
     Raises:
-        SpaceError: The reduction is unknown, or `n_chosen` is not from 1 to `n_candidates`.
+        SpaceError: The reduction is unknown, `n_candidates` is below 1, or `n_chosen` is neither None nor from 1 to
+            `n_candidates`.
     """
 
     is_separate: Final[bool]
@@ -98,6 +102,9 @@ class Repeat(nn.Sequential):
             tuple of candidates. An int is a fixed number of blocks, without a choice.
         block: Function that builds block i from its index i = 0, 1, ...; choices made in it are active only if the chosen
             number of blocks is above i.
+
+    Raises:
+        SpaceError: `depth` is none of these, or has a number below 0.
     """
 
     def __init__(self, pick: Picker, label: str, depth: int | Collection[int], block: Callable[[int], nn.Module]) -> None:

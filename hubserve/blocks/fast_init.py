@@ -13,7 +13,7 @@ from functools import cache
 import torch
 
 _SMALL = 1 << 12
-"""Number of weights of a tensor below which torch's own initialisers are faster."""
+"""Number of weights of a tensor below which torch's own initialisers are faster, and are used."""
 
 _CHUNK = 1 << 17
 """Number of weights that are filled at a time; few enough that intermediate values stay in the processor's cache."""

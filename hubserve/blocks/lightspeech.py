@@ -25,6 +25,9 @@ class PreNormConvolutions(nn.Module):
 
     Shapes:
         forward: x (batch, steps, dim) and keep (batch, steps), False for padding -> (batch, steps, dim).
+
+    Raises:
+        SpaceError: `kernel` is even.
     """
 
     def __init__(self, dim: int, *, kernel: int, dropout: float = 0.0, mask_padding: bool = True) -> None:
@@ -50,7 +53,7 @@ class PreNormAttention(nn.Module):
 
     Args:
         dim: Number of channels.
-        n_heads: Number of heads, which divides `dim`.
+        n_heads: Number of heads; it must divide `dim`, which the caller checks: the heads have `dim // n_heads` channels.
         dropout: Dropout probability of the output of the attention.
 
     Shapes:
@@ -111,7 +114,7 @@ class SequencePredictor(nn.Module):
 
     Args:
         dim: Number of channels of the sequence and of the convolutions.
-        n_out: Number of numbers for a step.
+        n_out: Number of predicted numbers for each step.
         layers: Number of convolutions.
         kernel: Number of steps that a convolution sees, odd.
         dropout: Dropout probability after each layer norm.
@@ -122,6 +125,9 @@ class SequencePredictor(nn.Module):
     Shapes:
         forward: x (batch, steps, dim), 0 for padding, and keep (batch, steps), False for padding -> (batch, steps, n_out). The
             numbers of padding mean nothing: with `mask_padding` they are the bias of the linear layer, else anything.
+
+    Raises:
+        SpaceError: `kernel` is even.
     """
 
     def __init__(
@@ -154,10 +160,10 @@ class SequencePredictor(nn.Module):
 
 
 class ScaledPositions(nn.Module):
-    """Adds sinusoids of the positions of steps, multiplied by a learned factor, which is 1 at first.
+    """Adds sinusoids of the positions of steps, multiplied by a learned factor, which is 1 at first; adds 0 to padding.
 
     Args:
-        dim: Number of channels, even.
+        dim: Number of channels, even and at least 4.
 
     Shapes:
         forward: x (batch, steps, dim) and keep (batch, steps), False for padding -> (batch, steps, dim).
@@ -173,7 +179,7 @@ class ScaledPositions(nn.Module):
 
 
 def conv1d(c_in: int, c_out: int, kernel: int) -> nn.Conv1d:
-    """Returns a convolution that keeps the number of steps, with weights and biases from torch's default distribution."""
+    """Returns a convolution with torch's default initialisation, which keeps the number of steps if `kernel` is odd."""
     return nn.Conv1d(c_in, c_out, kernel, padding=kernel // 2)
 
 

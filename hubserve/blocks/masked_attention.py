@@ -18,7 +18,8 @@ class MaskedSelfAttention(nn.Module):
         dropout: Dropout probability of attention weights.
 
     Shapes:
-        forward: x (batch, tokens, dim) and keep (batch, tokens), False for padding -> (batch, tokens, dim).
+        forward: x (batch, tokens, dim) and keep (batch, tokens) bool, False for padding -> (batch, tokens, dim); the outputs of
+            padding mean nothing.
 
     Raises:
         SpaceError: `head_dim` does not divide `dim`.

@@ -73,6 +73,9 @@ class PostNormConvolutions(nn.Module):
 
     Shapes:
         forward: x (batch, tokens, dim) and keep (batch, tokens), False for padding -> (batch, tokens, dim).
+
+    Raises:
+        SpaceError: `kernel` is even.
     """
 
     def __init__(self, dim: int, *, kernel: int, dropout: float = 0.0) -> None:

@@ -250,7 +250,7 @@ def read_card(path: Path) -> Card:
     """Reads a card from a TOML file of the user; a relative `path` of a source becomes one that starts at the file's folder.
 
     Raises:
-        CardError: The file cannot be read, is larger than 64 MiB, or is not a card.
+        CardError: The file cannot be read, has more than 1,000,000 characters, or is not a card.
     """
     try:
         text = read_bounded_text(path)

@@ -42,7 +42,31 @@ from hubserve.similar_names import suggest
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """The arguments of `hubserve compare`, with the names and types that they have there."""
+    """The arguments of `hubserve compare`, under the names that they have there.
+
+    Attributes:
+        tables: Published tables as NAME or NAME=FILE, and CSV files.
+        strategies: Names or import paths of strategies, separated by commas, or YAML files of them.
+        trials: Number of trials of each search.
+        seeds: Number of seeds, each of which gives one search for each strategy and table.
+        first_seed: First seed; the others follow it.
+        file: File or URL of the one published table; None takes the file in `tables`, or downloads it if its address is known.
+        sha256: SHA-256 that the file must have; a URL needs it, None does not check a file.
+        dataset: Data sets of NasBench201, separated by commas, or "all".
+        epochs: Number of epochs of the trainings; None takes 12 for NasBench201 and 108 for NasBench101.
+        join: CSV file with more columns for the archs, matched by its first column; None without one.
+        choices: Columns of a CSV file that describe an arch, separated by commas; None for published tables only.
+        drive: Columns, separated by commas, of the score that strategies see, one of them for each seed; a CSV file needs them.
+        judge: Column by which the arch that was found is judged; a CSV file needs it.
+        minimize: Column of a second objective, which is minimized; None for one objective.
+        lower_is_better: Whether lower values of `drive` and `judge` are better.
+        reference: Reference point of the hypervolume, "SCORE,COST", either of which may be "worst"; None takes the worst.
+        at: Numbers of trials after which results are reported, separated by commas; None takes the usual ones.
+        out: Folder of finished searches and of the report; None takes one below `home()`.
+        workers: Number of searches that run at the same time.
+        ray: Whether they run on Ray in place of processes.
+        trust: Whether a file of NasBench201 may hold classes whose code runs when it is read.
+    """
 
     tables: tuple[str, ...]
     strategies: tuple[str, ...]
@@ -68,7 +92,9 @@ class CompareOptions:
 
 
 def run_comparison(options: CompareOptions, *, as_json: bool) -> None:
-    """Compares, and prints tables or one JSON document; a progress bar is shown on stderr if that is a terminal.
+    """Compares strategies on tables of known scores, writes plots and a report, and prints tables or one JSON document.
+
+    Searches that an earlier call finished are not run again. A progress bar is shown on stderr if that is a terminal.
 
     Raises:
         typer.Exit: With code 130, if Ctrl+C stopped it.

@@ -29,7 +29,7 @@ def evaluate_model(
     trust: bool,
     as_json: bool,
 ) -> None:
-    """Carries out `hubserve eval`.
+    """Carries out `hubserve eval`: measures the accuracy of a model on labelled data, and prints the report.
 
     Args:
         model: Package folder, alias, name or tag in the store, or pre-searched model.

@@ -30,7 +30,9 @@ def classifier_of(package: Package, model: str, backend: str, url: str | None, *
 
     Raises:
         OtherInputsError: The model classifies neither images nor texts.
-        PackageError: The package does not have the format, or its author is not trusted; or it has no tokenizer.
+        PackageError: The package does not have the format, its author is not trusted, or it has no tokenizer; or, with "eager",
+            the PyTorch module cannot be rebuilt.
+        WeightsError: With "eager", the weights cannot be read or do not fit the network.
         ExportError: The format cannot be loaded on this machine.
         MissingExtraError: A library of an optional extra is not installed.
     """

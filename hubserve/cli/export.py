@@ -44,8 +44,10 @@ def write(
 
     Raises:
         DatasetError: The folder does not exist, or has no readable image.
+        OtherInputsError: `images` are given for a model of other inputs.
         ExportError: A format cannot be written, its logits differ (ParityError), or no entry can be added to the repository.
-        PackageError: The package cannot be written at `folder`.
+        PackageError: `folder` exists and may not be replaced, or `write_package` refuses the model.
+        OutputError: The folder in which `folder` lies cannot be written.
         ProfileError: The profile cannot be measured.
     """
     chosen = default_formats() if formats is None else tuple(name for name in ALL_FORMATS if name in formats)

@@ -24,7 +24,7 @@ class ImageJobOptions:
         minutes: Budget in minutes; None leaves it out of the recipe.
         epochs: Budget in epochs; None leaves it out of the recipe.
         size: Side of the network's input in pixels; None has it proposed from the images.
-        fit: How images fit the input; None has it proposed from the images.
+        fit: How images become a square: "crop", "pad" or "squash"; None has it proposed from the images.
         settings: Further settings of the recipe as KEY=VALUE, such as "augment.mixup=0".
         seed: Seed of all random numbers of the job.
         devices: Number of devices that train together; None leaves it out of the recipe.
@@ -93,10 +93,10 @@ def shrink(
     Args:
         options: What the job is.
         limits: Values of `latency_ms` and `latency_share`, of which one is given and the other is None.
-        resume: As in `finetune`.
-        check: As in `finetune`.
-        detach: As in `finetune`.
-        as_json: As in `finetune`.
+        resume: Whether to resume the newest run of that name that is not done, in place of starting a new one.
+        check: Whether to only check that the job can run, "auto" or "all" as in `finetune`; None runs the job.
+        detach: Whether to run it in the background.
+        as_json: Whether to print a JSON document in place of tables.
 
     Raises:
         JobError: An option is wrong, the job cannot be run, or (JobNotFoundError) there is no run to resume.
@@ -111,7 +111,12 @@ def shrink(
 
 
 def launch_keys(keys: Mapping[str, Any], *, resume: bool, check: Check, detach: bool, as_json: bool) -> None:
-    """Checks, runs or resumes the job with these keys; arguments and errors as in `hubserve.cli.search.launch`."""
+    """Checks, runs or resumes the job with these keys. The other arguments are those of `hubserve.cli.search.launch`.
+
+    Raises:
+        JobError: A key is wrong, the job cannot be run, or (JobNotFoundError) there is no run to resume.
+        typer.Exit: No arch met the constraints (exit code 3), or the run was interrupted (exit code 130).
+    """
     text = jobs.dump_job(keys)
     parsed = jobs.parse_job(text, where="the command line")
     launch(text, parsed, names={parsed.name}, resume=resume, check=check, detach=detach, as_json=as_json)
@@ -157,6 +162,8 @@ def _recipe(settings: Sequence[str]) -> dict[str, Any]:
         target = recipe
         for part in path:
             target = target.setdefault(part, {})
+            if not isinstance(target, dict):
+                raise JobError(f"--set {pair}: {part} is {target!r} by another --set and has no keys of its own")
         try:
             target[last] = yaml.safe_load(value)
         except yaml.YAMLError as error:

@@ -36,7 +36,10 @@ def show_progress() -> Iterator[Callable[[JobStatus], None]]:
 
 @contextmanager
 def check_progress() -> Iterator[Callable[[int, int], None]]:
-    """Inside the block, the yielded function shows how many images, of how many, were checked: a bar on a terminal's stderr."""
+    """Context manager that yields a function (done, total), which shows the number of checked images as a bar on stderr.
+
+    Nothing is shown if stderr is not a terminal.
+    """
     console = Console(stderr=True)
     columns = (TextColumn("checking images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:

@@ -60,6 +60,8 @@ def measure_package(package: Package, options: ProfileOptions) -> ProfileReport:
     Raises:
         ProfileError: An option is out of range, a measurement failed, or the lookup table does not fit.
         PackageError: The PyTorch module cannot be rebuilt.
+        WeightsError: The weights cannot be read, or do not fit the network.
+        ExportError: A format cannot be loaded or run.
     """
     chosen = Details() if options.details else NOTHING
     details = replace(chosen, openvino=options.openvino, table=_table(package, options))
@@ -83,6 +85,8 @@ def with_profile(model: str, package: Package) -> Package:
 
     Raises:
         ProfileError: `model` names a version in the store, which must not be changed, or a measurement failed.
+        OutputError: The folder of the package cannot be replaced.
+        HubserveError: The package cannot be measured, as in `measure_package`.
     """
     if package_named(model) is not None:  # None means a card, whose package is in a temporary folder.
         own_folder(model)
@@ -107,6 +111,8 @@ def read_report(name: str) -> ProfileReport:
 
     Raises:
         ProfileError: There is no such file or package, or it has no profile that this version can read.
+        PackageError: `name` has a "/" and is neither a file nor a package folder, or the package is incomplete.
+        ModelNotFoundError: `name` is an alias whose version was deleted.
     """
     path = Path(name)
     try:
@@ -193,7 +199,11 @@ def _table(package: Package, options: ProfileOptions) -> LatencyTable | None:
 
 
 def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTable:
-    """Reads a lookup table and returns it. Raises ProfileError if it does not fit the package and the options."""
+    """Reads a lookup table and returns it.
+
+    Raises ProfileError if it cannot be read or does not fit the package and the options, or the batch size is not 1, and
+    PackageError or SpaceError if the space of the package cannot be made.
+    """
     table, manifest = LatencyTable.load(path), package.manifest
     table.check_fit(
         path,

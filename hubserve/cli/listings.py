@@ -183,6 +183,7 @@ def model_page(name: str) -> dict[str, Any]:
     Raises:
         ModelNotFoundError: No model has that name.
         PackageError: The package of the version is corrupt.
+        StoreError: The store, or the file of aliases (AliasError), cannot be read.
     """
     try:
         stored = aliases.resolve(name)

@@ -58,7 +58,7 @@ class Subject:
         """Makes a subject from the options of a command.
 
         Args:
-            space: Name of the model space.
+            space: Name or import path of the model space.
             settings: JSON file with settings of the space; None takes the defaults.
             input_size: Height and width of the images, in pixels; None takes that of the space.
             length: Texts "AXIS=NUMBER": lengths of the named axes of other inputs; those that are missing are the usual ones.
@@ -69,7 +69,7 @@ class Subject:
         Raises:
             SpaceError: There is no such space or setting, or a value is not allowed.
             ProfileError: The networks of the space take no images and `input_size` is given, or a length is not allowed.
-            ArchError: The file of settings is not a JSON object.
+            ArchError: The file of settings cannot be read, or is not a JSON object.
         """
         given = read_json(settings)
         built = get_space(space, given)

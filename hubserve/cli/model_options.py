@@ -37,11 +37,11 @@ def source_of(
 
     Args:
         model: Package folder, alias, name or tag in the store, or pre-searched model; None takes `space` and `arch`.
-        space: Name of a model space.
+        space: Name or import path of a model space.
         arch: JSON file with the chosen value of each choice, by label.
         settings: JSON file with settings of the space; None takes the defaults.
         weights: File of weights; None takes the published ones of a pre-searched model, and random ones for an arch.
-        key_format: Naming scheme of the tensors in that file.
+        key_format: Naming scheme of the tensors in that file; None is "nni".
         random_weights: Whether a pre-searched model gets random weights.
         labels: Text file with one label per line; None takes those of `like`, or of the model.
         preprocess: JSON file with the preprocessing; None takes that of `like`, or of the model.
@@ -51,6 +51,8 @@ def source_of(
     Raises:
         ExportError: The options exclude each other, or one is missing, has no effect, or names a file that is not allowed.
         ModelNotFoundError: No model has the name `model` or `like`.
+        PackageError: A package is incomplete, was changed or cannot be rebuilt, or a path is not a package.
+        OtherInputsError: `like`, or a model with `preprocess`, takes no images.
         SpaceError: There is no such space or setting.
         ArchError: A JSON file cannot be read, or the arch does not belong to the space.
         WeightsError: The weights cannot be downloaded or read, or do not fit the network.
@@ -102,6 +104,8 @@ def data_of(name: str) -> tuple[tuple[str, ...], Preprocess]:
     Raises:
         ModelNotFoundError: No model has that name.
         PackageError: `name` is a path that is not a package, or the package is incomplete or was changed.
+        ExportError: An ONNX file of the package is not in that format.
+        OtherInputsError: The model takes no images.
     """
     package = package_named(name)
     if package is not None:
@@ -116,11 +120,11 @@ def data_of(name: str) -> tuple[tuple[str, ...], Preprocess]:
 def drawn_arch(
     model: str | None, *, space: str | None, arch: Path | None, settings: Path | None, trusted: bool = False
 ) -> tuple[str, HubSpace, dict[str, Any]]:
-    """Returns the title, the space and the arch that the options of `hubserve draw` name.
+    """Returns the title, the space and the arch that the options of `hubserve draw` name; an arch in a file is not checked.
 
     Args:
         model: Package folder, alias, name or tag in the store, or pre-searched model; None takes `space`.
-        space: Name of a model space.
+        space: Name or import path of a model space.
         arch: JSON file with the chosen value of each choice, by label; None draws a random arch.
         settings: JSON file with settings of the space; None takes the defaults.
         trusted: Whether the model space that a package names is imported even if this user did not write the package.
@@ -128,9 +132,10 @@ def drawn_arch(
     Raises:
         ExportError: The options exclude each other, or neither `model` nor `space` is given.
         ModelNotFoundError: No model has that name.
-        PackageError: The package is incomplete, or its space may not be imported.
+        PackageError: The package is incomplete, or its space cannot or may not be imported; or `model` is a path that is not a
+            package.
         SpaceError: There is no such space or setting.
-        ArchError: A JSON file cannot be read.
+        ArchError: A JSON file cannot be read, or is not an object.
     """
     if (model is None) == (space is None) or (model is not None and (arch is not None or settings is not None)):
         raise ExportError("name a pre-searched model, or give --space, with --arch for one arch of it")

@@ -1,7 +1,7 @@
 """Output of commands: results are printed on stdout as a table or one JSON document, progress bars on stderr.
 
-Also the options that many commands have. Errors and exit codes are in `hubserve.cli.exit_codes`, checks of files that a command
-will write in `hubserve.cli.output_files`.
+The module also has the options that many commands share. Errors and exit codes are in `hubserve.cli.exit_codes`, checks of
+files that a command will write in `hubserve.cli.output_files`.
 """
 
 import json
@@ -46,7 +46,7 @@ Detach = Annotated[bool, typer.Option("--detach", help="Run in the background; `
 
 
 def check_kind(check: bool, check_all: bool) -> Literal["auto", "all"] | None:
-    """Returns how a job is only checked, from the two options of a `CheckCommand`; None if it is run."""
+    """Returns "all" for `--check=all`, "auto" for `--check`, and None if neither is given, so that the job is run."""
     return "all" if check_all else "auto" if check else None
 
 
@@ -106,7 +106,8 @@ def print_facts(title: str, facts: dict[str, Any]) -> None:
 def _readable(value: Any) -> str:
     """Formats a value for a table cell.
 
-    A mapping gets one line `name = value` for each entry, and a sequence is separated by commas; nested ones stay on one line.
+    A mapping gets one line `name = value` for each entry that is neither None nor empty, and a sequence is separated by commas;
+    nested ones stay on one line.
     """
     if isinstance(value, Mapping):
         return "\n".join(f"{name} = {_inline(inner)}" for name, inner in value.items() if inner not in (None, {}, []))
@@ -123,7 +124,9 @@ def _inline(value: Any) -> str:
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Context manager that shows a progress bar on stderr, if that is a terminal, and yields a function that advances it.
+    """Context manager that shows a progress bar on stderr, if that is a terminal.
+
+    It yields a function that advances the bar by a number of steps.
 
     Args:
         what: Text before the bar.

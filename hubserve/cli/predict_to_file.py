@@ -36,12 +36,17 @@ def write_rows(
         out: File to write; its suffix says the format.
         top_k: Number of classes in a row; None takes 5, or all if the model has fewer.
         features: Whether rows have features.
-        workers: Number of threads; None takes one for each core.
-        restart: Whether to begin anew.
+        workers: Number of threads; None takes one for each core. There are fewer if memory is short.
+        restart: Whether to begin anew, in place of going on with what an earlier call wrote into `out`.
         as_json: Whether to print the summary as JSON.
 
     Raises:
-        HubserveError: See `predict_to_file`, `image_source` and `open_package`.
+        OutputError: `out` has an unknown suffix, cannot be written or continued, or is a CSV file and `features` is True.
+        ImageError: A name means no file.
+        DatasetError: There is no image, or none of them is readable.
+        TopKError: `top_k` is not between 1 and the number of classes.
+        NoFeaturesError: `features` is True, and the package has none.
+        HubserveError: The model cannot be found, loaded or run.
     """
     check_output(out, features=features)
     check_writable(out)

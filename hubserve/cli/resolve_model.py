@@ -25,6 +25,8 @@ def open_package(name: str, *, trusted: bool = False) -> Iterator[Package]:
         ModelNotFoundError: No model has that name; the message suggests similar names.
         PackageError: The package is incomplete, or `name` is a path that is not a package.
         WeightsError: The published weights cannot be downloaded or read.
+        ExportError: The pre-searched model cannot be exported, or its logits differ (ParityError).
+        StoreError: The store, or the file of aliases (AliasError), cannot be read.
     """
     found = package_named(name)
     if found is not None:

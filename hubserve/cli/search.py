@@ -43,7 +43,9 @@ def search(job: str | None, *, run: Path | None, resume: bool, check: Check, det
         as_json: Whether to print a JSON document in place of tables.
 
     Raises:
-        JobError: The job is wrong or cannot be run, or both `job` and `run` are given.
+        JobError: The job is wrong or cannot be run, both `job` and `run` are given, or (JobNotFoundError) there is no run to
+            resume.
+        HubserveError: A phase of the job failed for another reason.
         typer.Exit: No arch met the constraints (exit code 3), or the run was interrupted (exit code 130).
     """
     if run is None and job is None:
@@ -73,6 +75,7 @@ def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, chec
 
     Raises:
         JobError: The job cannot be run, or (JobNotFoundError) there is no run to resume.
+        HubserveError: A phase of the job failed for another reason.
         typer.Exit: No arch met the constraints (exit code 3), or the run was interrupted (exit code 130).
     """
     if resume:
@@ -170,6 +173,7 @@ def plot(target: str, *, out: Path | None, names: list[str] | None, ending: str,
     Raises:
         JobError: There is no such run (JobNotFoundError), or it has nothing to plot.
         ExperimentError: A name or the file ending is unknown, there is no data for a plot yet, or its file cannot be written.
+        OutputError: The folder cannot be written.
     """
     from hubserve.pipeline.plots import plot as draw
     from hubserve.pipeline.plots import plot_names
@@ -190,7 +194,10 @@ def plot(target: str, *, out: Path | None, names: list[str] | None, ending: str,
 
 
 def _read(job: str) -> tuple[str, Job]:
-    """Returns the text of a job file, named by its path or by its name in search_jobs/, and the parsed job."""
+    """Returns the text of a job file, named by its path or by its name in search_jobs/, and the parsed job.
+
+    Raises JobError if there is no such job, its file cannot be read, or it is wrong.
+    """
     path = Path(job)
     if path.suffix not in (".yaml", ".yml", ".json") and "/" not in job:
         text = jobs.available_job(job).text()
@@ -240,7 +247,10 @@ def _list_runs(as_json: bool) -> None:
 
 
 def _check(job: Job, where: Path, check: Literal["auto", "all"], as_json: bool, run: Run | None = None) -> None:
-    """Prints what a job would do. The images of a `run` that has begun are in the parts with which it began."""
+    """Prints what a job would do, with paths relative to `where`; the images of a `run` are in the parts with which it began.
+
+    Raises JobError if the job cannot be run.
+    """
     from hubserve.data.own_images import Reading
     from hubserve.pipeline import resolve_job
     from hubserve.pipeline.pinned_data import reading_of
@@ -266,7 +276,8 @@ def _start(run: Run, as_json: bool) -> None:
 def _run(run: Run, resolved: ResolvedJob | None, as_json: bool) -> None:
     """Runs a job in this process and prints its status at the end.
 
-    Raises typer.Exit with code 3 if no arch met the constraints, and with code 130 if the run was interrupted.
+    Raises typer.Exit with code 3 if no arch met the constraints, and with code 130 if the run was interrupted; HubserveError if
+    the job cannot be run or a phase failed.
     """
     from hubserve.pipeline import run_here
 

@@ -20,12 +20,13 @@ def predict_texts(
         texts: Texts, at least one.
         top_k: Number of classes for each text; None means 5, or all if there are fewer.
         as_json: Whether to print a JSON document: a list with the text and the predictions of each.
-        without_effect: What does not go with texts -> whether it was given.
+        without_effect: Name of each argument that does not go with texts -> whether it was given.
 
     Raises:
         OutputError: Something was given that does not go with texts.
         OtherInputsError: The model does not classify texts.
-        TextError: A text is empty or too long.
+        TextError: A text is empty, too long, or not valid Unicode.
+        TopKError: `top_k` is not between 1 and the number of classes.
         HubserveError: The model cannot be found, loaded or run.
     """
     given = [name for name, is_given in without_effect.items() if is_given]

@@ -37,8 +37,9 @@ def training_facts(package: Package) -> Mapping[str, Any]:
 def trained_on(package: Package, images: LabelledImages | LabelledTexts) -> TrainedOn:
     """Finds how many of the images, or texts, were in the training or validation part of the data that a model was trained on.
 
-    The record of the parts of images is in the folder of the run, if that is on this machine. Without it, nothing is said of
-    images that are the test or validation part of their data. There is no such record of texts.
+    The number is 0 if these were drawn to test the model, and None if no job trained the model on data of their kind. Otherwise
+    it follows from the record of the parts of images in the folder of the run, if that is on this machine. Without a record, as
+    for all texts, it is None, and a note says so, unless these are the test or validation part of their data.
 
     Args:
         package: Package of the model.

@@ -67,7 +67,7 @@ class ClassifiedText(TypedDict):
 
 
 def check_url(url: str) -> str:
-    """Returns the address of a service without "/" at its end. Raises ServiceError where it is none."""
+    """Returns the address of a service without "/" at its end. Raises ServiceError if it is no http(s) URL with a host."""
     try:
         parsed = httpx2.URL(url)
         usable = parsed.scheme in ("http", "https") and parsed.host != ""
@@ -113,7 +113,7 @@ def parse_texts(
         several: Whether a list of texts was sent.
 
     Raises:
-        ServiceError: As `parse_answer`; or one of several texts was refused, which the message names.
+        ServiceError: As `parse_answer`; or one of several texts was refused, which the message names: `status` is 200 then.
     """
     if not several:
         return cast("ClassifiedText", parse_answer(url, outcome, attempts=attempts, key="predictions"))
@@ -134,7 +134,7 @@ def _another_answer(url: str, outcome: httpx2.Response | httpx2.HTTPError, key: 
 
 
 def _message(answer: httpx2.Response) -> str:
-    """The message of an answer that is an error of the service, and the text of any other answer."""
+    """Returns the message of an answer that is an error of the service; of any other one, the first `MOST_TEXT` characters."""
     found = _json(answer)
     error = found.get("error") if isinstance(found, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
@@ -142,7 +142,7 @@ def _message(answer: httpx2.Response) -> str:
 
 
 def _json(answer: httpx2.Response) -> Any:
-    """The content of an answer in JSON; None where it is none."""
+    """Returns the value of the JSON in an answer; None if the answer is not JSON."""
     try:
         return answer.json()
     except (ValueError, RecursionError):

@@ -34,8 +34,8 @@ class Client:
     Call `close` after use, or use the client as a context manager. `AsyncClient` is the same for asynchronous code.
 
     A request is sent again if the service refuses it because of its load (503, 429), if a proxy does not reach the service
-    (502, 504), and if the connection is refused or breaks off. Before that the client waits as long as the header Retry-After
-    of the answer asks, and without one 0.25 seconds, then 0.5, and so on.
+    (502, 504), and if the connection is refused or breaks off, but not after a timeout. Before that the client waits as long as
+    the header Retry-After of the answer asks, and without one 0.25 seconds, then 0.5, and so on; up to 10 % longer at random.
 
     Args:
         url: Address of the service, such as "http://127.0.0.1:3000".
@@ -46,7 +46,7 @@ class Client:
             its refusal is raised at once.
 
     Raises:
-        ServiceError: `url` is not the address of a service.
+        ServiceError: `url` is no http or https URL with a host; no connection is made.
     """
 
     def __init__(
@@ -66,9 +66,10 @@ class Client:
         """Classifies an image and returns its most likely classes.
 
         Args:
-            image: Path of an image file, bytes of one, array of pixels (height, width, 3) uint8 in RGB, or image of Pillow. An
-                array and an image of Pillow are sent as PNG, without loss; large ones may exceed the size of a request that
-                the service allows, 20 MB by default, where a JPEG file does not.
+            image: Path of an image file, bytes of one, array of pixels (height, width, 3) uint8 in RGB or of another shape that
+                `hubserve.preprocess.ImageInput` names, or image of Pillow. An array and an image of Pillow are sent as PNG,
+                without loss; large ones may exceed the size of a request that the service allows, 20 MB by default, where a
+                JPEG file does not.
             top_k: Number of classes to return, from 1 to the number of classes of the model; None returns five, or all classes
                 if there are fewer.
             model: Name, alias or tag of the model; None means the default model of the service.
@@ -181,7 +182,7 @@ class AsyncClient:
             its refusal is raised at once.
 
     Raises:
-        ServiceError: `url` is not the address of a service.
+        ServiceError: `url` is no http or https URL with a host; no connection is made.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""When a request to the service is sent again, and after how many seconds."""
+"""Decides whether a request to the service is sent again, and after how many seconds."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ class Retries:
     def wait_seconds(self, attempts: int, outcome: httpx2.Response | httpx2.HTTPError) -> float | None:
         """Returns the number of seconds to wait before the next attempt; None where the outcome is final.
 
-        An answer with one of the statuses RETRIED, a refused connection and a connection that breaks off are no final outcomes;
-        a timeout is one.
+        An answer with one of the statuses RETRIED, a refused connection and a connection that breaks off are no final outcomes,
+        unless there were `most` further attempts or the answer asks for a longer wait than `longest_wait_seconds`; a timeout is
+        one. Up to 10 % are added to the wait at random, within `longest_wait_seconds`.
 
         Args:
             attempts: Number of attempts so far, at least 1.
@@ -52,7 +53,7 @@ class Retries:
 
 
 def retry_after_seconds(text: str) -> float | None:
-    """Returns the seconds that a header Retry-After asks to wait, at least 0; None where it has no number and no date.
+    """Returns the seconds that a header Retry-After asks to wait, at least 0; None if it is neither a number nor a date.
 
     Args:
         text: Value of the header: seconds, or a date of HTTP.

@@ -29,10 +29,11 @@ class Scores:
     """Names of the columns of a table that score the archs, and the direction in which they are better.
 
     Attributes:
-        drive: Columns with the score that strategies see, one for each training run. A search sees a single run, which its seed
-            chooses; so does a cell that holds several runs.
+        drive: Columns with the score that strategies see, one for each training run; a cell that holds several runs counts as
+            so many columns. A search sees a single run, which its seed chooses.
         judge: Column with the score by which searches are judged; a cell with several runs counts with their mean.
-        minimize: Column with a cost that strategies minimize as a second objective; None for a single objective.
+        minimize: Column with a cost that strategies minimize as a second objective, for a cell with several runs their mean;
+            None for a single objective.
         lower_is_better: Whether lower values of `drive` and `judge` are better, as for errors and losses.
     """
 

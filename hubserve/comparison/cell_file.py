@@ -27,6 +27,9 @@ class CellFile(contextlib.AbstractContextManager["CellFile"]):
 
     Args:
         folder: The folder, which is made if it does not exist.
+
+    Attributes:
+        cells: The searches by key: those read from the file when the context is entered, and those added since.
     """
 
     def __init__(self, folder: Path) -> None:

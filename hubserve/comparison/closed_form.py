@@ -1,4 +1,4 @@
-"""The exact expectation of random search on a table, to which the strategy `Random` is held."""
+"""Computes the exact expectation of random search on a table, with which the results of the strategy `Random` are compared."""
 
 from dataclasses import dataclass
 

@@ -75,8 +75,9 @@ def compare(
 
     Raises:
         StrategyError: A strategy cannot be found or made, or has raised an exception in a search.
-        ExperimentError: A number is out of range, two strategies have the same label, no arch of a table is better than the
-            reference point, or another process uses the folder.
+        ExperimentError: A number is out of range; tables, strategies or seeds are missing or named twice; some tables have one
+            objective and others two; no arch of a table is better than the reference point; another process uses the folder,
+            or its file is corrupt; or a strategy cannot be sent to another process.
         StorageError: The folder cannot be written.
     """
     tables = [tables] if isinstance(tables, BenchmarkTable) else list(tables)

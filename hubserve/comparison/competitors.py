@@ -36,10 +36,10 @@ class Competitor:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self, seed: int) -> Strategy:
-        """Returns the strategy for a search.
+        """Returns a new strategy for the search with this seed; another sampler of Optuna is wrapped by `as_strategy`.
 
         Raises:
-            StrategyError: An argument is unknown or not valid.
+            StrategyError: The strategy cannot be made, e.g. because an argument is unknown or not valid.
         """
         try:
             return as_strategy(self.kind(**self.arguments, **({"seed": seed} if takes_seed(self.kind) else {})))
@@ -55,7 +55,7 @@ class Competitor:
 
 
 class _Entry(BaseModel):
-    """A competitor in a YAML file."""
+    """A competitor as a text or a YAML file names it; its label is the name if none is given."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -69,12 +69,13 @@ def find_competitors(texts: Sequence[str]) -> list[Competitor]:
 
     Each text is a list, separated by commas, of entries `NAME`, `NAME:argument=value` or `NAME:argument=value:argument=value`.
     A name is that of a strategy of hubserve, of an entry point, or an import path such as `my_module:MyStrategy`; a sampler of
-    Optuna may be named as well (`optuna.samplers:TPESampler`). A value is written as in YAML. A text that ends in .yaml or .yml
-    is a file with a list of names, or of mappings with the keys `name`, `label` and `arguments`.
+    Optuna may be named as well (`optuna.samplers:TPESampler`). A value is written as in YAML, without commas and colons. A text
+    that ends in .yaml or .yml is a file with a list of such entries, or of mappings with the keys `name`, `label` and
+    `arguments`.
 
     Raises:
-        StrategyError: There is no such strategy or argument, a value is not valid, a file cannot be read, or two competitors
-            have the same label.
+        StrategyError: No strategy is named, there is no such strategy or argument, a value is not valid, a file cannot be read,
+            or two competitors have the same label.
     """
     entries = [entry for text in texts for entry in _entries(text)]
     if not entries:

@@ -36,7 +36,7 @@ def draw_curves(comparison: StrategyComparison, folder: Path) -> list[Path]:
 
 
 def _curves(comparison: StrategyComparison, result: TableResult, measured: Measured) -> Figure:
-    """Returns a plot of the means over the seeds, with bands of the 95 % intervals; regrets above 0 on a logarithmic axis."""
+    """Returns a plot of the means over the seeds, with their 95 % intervals; on a logarithmic axis for regrets all above 0."""
     regret = measured.name == "regret"
     y = f"regret of {result.table.scores.judge}" if regret else "share of the hypervolume"
     figure, axis = new_plot(f"{result.table.name}: mean of {len(comparison.seeds)} seeds, 95 % interval", "trials", y)

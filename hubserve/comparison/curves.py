@@ -39,7 +39,7 @@ def worst_reference(table: BenchmarkTable) -> Reference:
 
 
 def true_hypervolumes(table: BenchmarkTable, reference: Reference) -> list[float]:
-    """Returns the hypervolume of driving score and cost of all archs of the table, for each of its runs."""
+    """Returns the hypervolume of driving score and cost, up to `reference`, of all archs of the table, for each of its runs."""
     return [hypervolume(_losses(table, run), _corner(table, reference)) for run in range(len(table.drive))]
 
 
@@ -50,8 +50,8 @@ def hypervolume_curve(table: BenchmarkTable, cell: SearchCell, trials: int, refe
         table: The table.
         cell: The search. If it ended early, its last value goes on.
         trials: Number of values.
-        reference: What is worse than it does not count.
-        true: The result of `true_hypervolumes`, none of them 0.
+        reference: Reference point; archs that are worse in score or cost do not count.
+        true: The result of `true_hypervolumes` for the same reference point, none of them 0.
     """
     run = table.run_of(cell.seed)
     losses, corner = _losses(table, run), _corner(table, reference)

@@ -37,7 +37,9 @@ class Frame:
 def summary_frame(comparison: StrategyComparison) -> Frame:
     """Returns each measure of each strategy after each mark: mean, 95 % interval by Student's t, and median over the seeds.
 
-    The exact expectation of random search, where it is known, is a strategy called "Random, exact" without interval.
+    The columns are table, measure, strategy, trials, mean, low, high, median and seeds (their number); low and high are None
+    for a single seed. The exact expectation of random search, where it is known, is a strategy called "Random, exact", with
+    None in all columns after mean.
     """
     return _value_frame(comparison, comparison.marks)
 
@@ -69,7 +71,9 @@ def _value_frame(comparison: StrategyComparison, marks: Sequence[int]) -> Frame:
 def pair_frame(comparison: StrategyComparison) -> Frame:
     """Returns the tests of all pairs of strategies after each mark, paired by seed (`paired_statistics.PairTest`).
 
-    "better" names the strategy with the better mean if `p_holm` is below 0.05, and is None otherwise.
+    The columns are table, measure, trials, first, second, difference (of the means, first minus second), low and high (its
+    95 % interval), first_wins and second_wins (numbers of seeds), p, p_holm and better, which names the strategy with the
+    better mean if p_holm is below 0.05, and is None otherwise.
     """
     rows: list[tuple[Any, ...]] = []
     for result in comparison.results:
@@ -91,7 +95,8 @@ def pair_frame(comparison: StrategyComparison) -> Frame:
 def rank_frame(comparison: StrategyComparison) -> Frame:
     """Returns the mean rank of each strategy over the seeds after each mark; 1 is the best.
 
-    With several tables, the rows of the table "all" have the mean over the tables.
+    The columns are table, measure, trials, strategy and mean_rank. With several tables, the rows of the table "all" have the
+    mean over the tables.
     """
     rows: list[tuple[Any, ...]] = []
     for index, measured in enumerate(comparison.results[0].measures):
@@ -114,8 +119,8 @@ def rank_frame(comparison: StrategyComparison) -> Frame:
 def random_frame(comparison: StrategyComparison) -> Frame:
     """Returns the mean regret of each `Random` beside its exact expectation (`table_result.RandomCheck`), after each mark.
 
-    "standard_errors" is the difference in standard errors; None if the standard error is 0. "holds" is False if they are more
-    than `table_result.TOLERANCE`.
+    The columns are table, strategy, trials, mean, exact, standard_error, standard_errors (the difference in standard errors;
+    None if the standard error is 0) and holds (False if they are more than `table_result.TOLERANCE`).
     """
     rows: list[tuple[Any, ...]] = []
     for result in comparison.results:
@@ -130,8 +135,9 @@ def random_frame(comparison: StrategyComparison) -> Frame:
 def time_frame(comparison: StrategyComparison) -> Frame:
     """Returns the milliseconds that a trial of each strategy took: the medians over its searches.
 
-    They include Optuna's records of the trials in memory, and not what an evaluation would take. "cpu_ms" is processor time.
-    "ended_early" is the number of searches that had no further arch to propose, "invalid" the share of trials without a row.
+    They include Optuna's records of the trials in memory, and not what an evaluation would take. The columns are table,
+    strategy, ms_a_trial (elapsed time), cpu_ms (processor time), ended_early (number of searches that had no further arch to
+    propose) and invalid (share of trials whose arch has no row).
     """
     rows: list[tuple[Any, ...]] = []
     for result in comparison.results:

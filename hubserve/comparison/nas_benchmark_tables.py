@@ -40,15 +40,17 @@ class TableOptions:
     """What to read of a published table.
 
     Attributes:
-        file: Path or URL of the file; None downloads the published one if its address is known, as that of NAS-Bench-Macro.
-        sha256: Expected SHA-256 of the file; None does not check a file of this machine.
+        file: Path or URL of the file; None downloads the published one of NAS-Bench-Macro, and is an error for other tables.
+        sha256: Expected SHA-256 of `file`, or its first digits, at least 8; a URL needs it. None does not check the file.
         dataset: Data set of NAS-Bench-201: one of `DATASETS`.
-        epochs: Number of epochs of the trainings; None takes 12 for NAS-Bench-201 and 108 for NAS-Bench-101.
-        drive: Columns that drive in place of the usual ones; None takes the validation accuracy of the data set.
-        judge: Column that judges in place of the usual one; None takes the test accuracy of the data set.
+        epochs: Number of epochs of the trainings; None takes 12 for NAS-Bench-201 and 108 for NAS-Bench-101. NAS-Bench-Macro
+            does not use it.
+        drive: Columns that drive in place of the usual ones (see `named_table`); None takes the usual ones.
+        judge: Column that judges in place of the usual one (see `named_table`); None takes the usual one.
         minimize: Column of a second objective, which is minimized; None for one objective.
         lower_is_better: Whether lower values of the columns named by `drive` and `judge` are better.
-        join: Path of a CSV file of this machine with more columns for the archs, matched by its first column; None without one.
+        join: Path of a CSV file of this machine with more columns for the archs; None without one. It is matched by its first
+            column with a CSV table, by its column "arch" with a JSON table, and not used with official files (.pth, .tfrecord).
         trusted: Whether the official file of NAS-Bench-201 may hold classes whose code is run when it is read.
     """
 
@@ -98,8 +100,9 @@ def named_table(name: str, options: TableOptions) -> BenchmarkTable:
         options: What to read of it.
 
     Raises:
-        EvaluatorError: There is no table of that name, its file is not given or cannot be read, a column or data set does not
-            exist.
+        EvaluatorError: There is no table of that name, its file is not given, cannot be read or has another SHA-256, a column
+            or data set does not exist, or a score is no finite number.
+        StorageError: A downloaded file cannot be written.
     """
     if name not in NAMED_TABLES:
         raise EvaluatorError(f"there is no table {name!r}. {suggest(name, NAMED_TABLES)}")
@@ -159,7 +162,7 @@ def _file(options: TableOptions, name: str, published: str) -> Path:
 
 
 def _json_or_csv(path: Path, join: Path | None) -> Table:
-    """Reads a table whose keys are in the column "arch", if it is a CSV file, with the columns of a second file."""
+    """Reads a JSON file, or a CSV file whose column "arch" has the keys; adds the columns of the CSV file `join`, if any."""
     if path.suffix == ".json":
         return read_json(path) if join is None else read_json(path).joined(read_csv(join))
     if join is None:

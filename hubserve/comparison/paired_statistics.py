@@ -49,7 +49,7 @@ def mean_interval(values: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def pair_tests(values: Sequence[Floats]) -> list[PairTest]:
-    """Tests each pair of strategies; the p-values are corrected for the number of pairs.
+    """Returns a test of each pair of strategies, (0, 1) first, then (0, 2); p-values are corrected for the number of pairs.
 
     Args:
         values: For each strategy its value for each seed, shape (seeds,), the seeds in the same order.

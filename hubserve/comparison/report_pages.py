@@ -38,7 +38,7 @@ def plot_name(result: TableResult, measured: Measured) -> str:
 def report_pages(comparison: StrategyComparison) -> Iterator[ReportPage]:
     """Yields, for each table and measure, the values of each strategy, and the tests of all pairs after the last trial.
 
-    With several tables and strategies, the mean ranks over all tables follow.
+    With a single strategy there are no tests. With several tables and strategies, the mean ranks over all tables follow.
     """
     for result in comparison.results:
         for measured in result.measures:
@@ -100,7 +100,7 @@ def _title(comparison: StrategyComparison, result: TableResult, measured: Measur
 
 
 def _is_product(name: str) -> bool:
-    """Whether an arch without a row is one that has no score; several archs of NasBench101 share a row."""
+    """Returns whether each row of the table called `name` is of a single arch; in NasBench101 several archs share a row."""
     return name != "NasBench101"
 
 

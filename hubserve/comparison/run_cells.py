@@ -71,7 +71,8 @@ def run_cells(
         on_cell: Is called when the number of finished searches changes.
 
     Raises:
-        StrategyError: A strategy raised an exception. Searches that have ended are in the file.
+        StrategyError: A strategy raised an exception. Searches whose results were received before are in the file; the results
+            of others, even if they ended at the same time, are lost.
         ExperimentError: A competitor cannot be sent to another process.
         StorageError: The file cannot be written.
     """
@@ -104,7 +105,8 @@ def _results(executor: Executor, calls: Iterable[tuple[CellPlan, tuple[object, .
         if not running:
             return
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in ended:
+        # The failed ones last: whoever takes these results keeps those of searches that ended together with one that failed.
+        for future in sorted(ended, key=lambda future: future.exception() is not None):
             yield running.pop(future), future.result()
 
 

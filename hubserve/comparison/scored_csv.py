@@ -46,8 +46,8 @@ def read_scored_csv(path: Path, choices: Sequence[str], scores: Scores, *, name:
         name: Name of the table, for reports; None takes the name of the file.
 
     Raises:
-        EvaluatorError: The file cannot be read, a column does not exist or is named for two purposes, a cell is empty or a
-            score no finite number, two rows have the same values in all choices, or there is a single arch.
+        EvaluatorError: The file cannot be read, `choices` is empty, a column does not exist or is named for two purposes, a
+            cell is empty or a score no finite number, two rows have the same values in all choices, or there is a single arch.
     """
     records = csv_records(path)
     _check_columns(path, list(records[0]), choices, scores)

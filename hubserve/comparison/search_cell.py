@@ -34,10 +34,10 @@ class SearchCell:
 
 
 def run_cell(table: BenchmarkTable, competitor: Competitor, trials: int, seed: int) -> SearchCell:
-    """Searches a table with a competitor for a number of trials.
+    """Searches a table with a competitor for `trials` trials, or until it has no further arch; returns the result.
 
     Raises:
-        StrategyError: The strategy raised an exception.
+        StrategyError: The strategy cannot be made, or raised an exception.
     """
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

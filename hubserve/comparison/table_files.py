@@ -13,11 +13,12 @@ def table_file(place: str, sha256: str | None = None) -> Path:
 
     Args:
         place: Path of a file, or URL of one (http or https), which is kept in HUBSERVE_HOME/benchmarks.
-        sha256: Expected SHA-256 of the file in hexadecimal, or its first digits; a URL needs it. None does not check.
+        sha256: Expected SHA-256 of the file in hexadecimal, or its first digits, at least 8; a URL needs it. None does not
+            check the file. A file that was downloaded earlier is not checked again.
 
     Raises:
-        EvaluatorError: There is no such file, it is another one than the SHA-256 says, a URL is given without a SHA-256, or the
-            file cannot be downloaded.
+        EvaluatorError: There is no such file, it has another SHA-256, `sha256` is too short or not hexadecimal, a URL is given
+            without it, or the file cannot be downloaded (also because HUBSERVE_OFFLINE is set).
         StorageError: The downloaded file cannot be written.
     """
     if sha256 is not None and (len(sha256) < 8 or set(sha256.lower()) - set("0123456789abcdef")):

@@ -97,7 +97,7 @@ def reference_point(table: BenchmarkTable, asked: tuple[float | None, float | No
         asked: Driving score and cost; None takes the worst one of the table.
 
     Raises:
-        ExperimentError: No arch of the table is better than the point in both.
+        ExperimentError: In one of the runs, no arch of the table is better than the point in both.
     """
     if table.cost is None:
         return None
@@ -121,7 +121,7 @@ def table_result(
     marks: tuple[int, ...],
     reference: Reference | None,
 ) -> TableResult:
-    """Computes the curves of all searches on a table, and holds those of `Random` to its closed form.
+    """Computes the curves of all searches on a table, and compares those of `Random` with its closed form.
 
     Args:
         table: The table.
@@ -129,7 +129,7 @@ def table_result(
         competitors: The competitors.
         trials: Number of trials of each search.
         seeds: The seeds.
-        marks: Numbers of trials at which `Random` is held to its closed form.
+        marks: Numbers of trials, from 1 to `trials`, after which `Random` is compared with its closed form.
         reference: Reference point of the hypervolume; None for a single objective.
     """
     curves = tuple(np.stack([regret_curve(table, cell, trials) for cell in of_strategy]) for of_strategy in cells)

@@ -1,1 +1,1 @@
-"""Image data sets with a training, a validation and a test part, and the loaders that make batches of them."""
+"""Data sets of images, texts and speech with a training, a validation and a test part, and loaders that make batches."""

@@ -30,7 +30,7 @@ def check_files(paths: Sequence[Path], *, full: bool, advance: Advance = lambda 
     """Checks image files and returns, in the order of `paths`, the size in bytes and the check result of each.
 
     Cached results of unchanged files are used. A file that cannot be read raises no exception: the reason is in
-    `Check.problem`.
+    `Check.problem`. The size of a file that does not exist is 0.
 
     Args:
         paths: Image files.

@@ -21,12 +21,13 @@ def digits(*, size: Annotated[int, Field(gt=0)] = 32, seed: int = 0, augment: bo
     """Loads the handwritten digits: 60 % of each class for training, 20 % for validation and 20 % for test.
 
     Args:
-        size: Side in pixels of the square images after resizing; the originals are 8 x 8 pixels, white on black.
+        size: Side in pixels of the square images after resizing, 1 to 4096; the originals are 8 x 8 pixels, white on black.
         seed: Seed of the random draw that assigns images to parts.
         augment: Whether to shift the training images at random by up to `size // 16` pixels.
 
     Raises:
         DatasetError: scikit-learn is not installed.
+        ValueError: `size` is out of range (pydantic's ValidationError).
     """
     everything = _all_digits(size)
     train, val, test = stratified(everything.targets.tolist(), (0.6, 0.2), seed=seed)

@@ -32,7 +32,8 @@ _ENDINGS = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"), (b"RIFF", ".webp"), (b"
 def fetch(address: str, columns: Columns = USUAL, *, advance: Advance = lambda done, total: None) -> Path:
     """Writes the images of a data set of the hub as files, unless they exist already, and returns the path of their listing.
 
-    The files are written to a folder in HUBSERVE_HOME/datasets.
+    The files are written to a folder in HUBSERVE_HOME/datasets. Images without a label are left out. The splits are the parts;
+    a single split is the training part, unless its name is that of a part.
 
     Args:
         address: `owner/name`, `owner/name:configuration@revision`, or a folder of files that the library `datasets` reads;

@@ -36,6 +36,9 @@ class ImageBatches:
 def image_batches(data: Path | str, preprocess: Preprocess, labels: Sequence[str], *, most: int) -> ImageBatches:
     """Reads images, prepared by the reference implementation of a model's preprocessing, and their classes.
 
+    Files that cannot be read as images are skipped. Of a folder whose class folders are missing or do not match `labels`, all
+    images are read, and the classes are not known.
+
     Args:
         data: Folder with a sub-folder for each class, a listing, or an address such as hf://owner/name, as in
             `hubserve.data.image_folder.labelled_images`; or a folder of images whose classes are not known.
@@ -44,7 +47,9 @@ def image_batches(data: Path | str, preprocess: Preprocess, labels: Sequence[str
         most: Largest number of images; they are drawn at random with a fixed seed.
 
     Raises:
-        DatasetError: There are no such data, or no readable image in them.
+        DatasetError: There are no such data, or no readable image in them; or they are no folder and their classes do not match
+            `labels`.
+        MissingExtraError: A library of an optional extra is not installed.
     """
     items, why_unknown = _items(data, labels)
     Random(0).shuffle(items)
@@ -65,7 +70,11 @@ def image_batches(data: Path | str, preprocess: Preprocess, labels: Sequence[str
 
 
 def _items(data: Path | str, labels: Sequence[str]) -> tuple[list[Item], str | None]:
-    """Returns the images with the index of the class of each, -1 if the classes are not known, and the reason for that."""
+    """Returns the images with the index of the class of each, -1 if the classes are not known, and the reason for that.
+
+    Raises:
+        DatasetError: The classes are not known, and `data` is no folder.
+    """
     try:
         return list(labelled_images(data, labels).items), None
     except DatasetError as error:

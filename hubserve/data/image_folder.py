@@ -68,7 +68,8 @@ def labelled_images(
     """Returns labelled images with the class index that the model has for each.
 
     If the data are divided into parts, only the images of the test part are returned, or those of the validation part if there
-    is no test part. The parts may have any of the names that `hubserve.data.names.part_of` knows.
+    is no test part. The parts may have any of the names that `hubserve.data.names.part_of` knows. Files are not decoded: a file
+    counts as an image by the suffix of its name.
 
     Args:
         data: Folder with one sub-folder per class, a listing, or the address of a data set of the Hugging Face hub, as in
@@ -81,6 +82,8 @@ def labelled_images(
 
     Raises:
         DatasetError: There are no such data or no image in them, or the classes do not match those of the model.
+        MissingExtraError: A library of an optional extra is not installed.
+        OSError: A folder cannot be read, or a data set of the hub cannot be stored.
     """
     drawn = _drawn_test_part(data, labels, trained)
     if drawn is not None:
@@ -119,7 +122,7 @@ def _last_part(data: Path | str) -> Layout:
         part = next(part for part in order if part in layout.parts)
         return replace(layout, parts={part: layout.parts[part]})
     folders = part_folders(listing, folder_names(listing))
-    part = next((known for known in ("test", "val") if known in folders), None)
+    part = next((known for known in ("test", "val", "train") if known in folders), None)
     layout = class_folders(listing if part is None else listing / folders[part], allow_empty=True)
     (found,) = layout.parts.values()
     return replace(layout, parts={part: found})

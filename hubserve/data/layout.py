@@ -39,7 +39,7 @@ def class_folders(root: Path, *, allow_empty: bool = False) -> Layout:
 
     Args:
         root: Folder with a sub-folder of images for each class.
-        allow_empty: Whether some class folders may have no image.
+        allow_empty: Whether class folders, even all of them, may have no image.
 
     Returns:
         Layout with the single part None.
@@ -89,6 +89,7 @@ def part_folders(root: Path, names: Sequence[str]) -> dict[Part, str]:
 
     Raises:
         DatasetError: Two of the folders mean the same part.
+        OSError: One of the folders cannot be read.
     """
     parts: dict[Part, str] = {}
     for name in names:

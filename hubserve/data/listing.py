@@ -18,14 +18,17 @@ MOST_MISSING = 0.5
 def listing_layout(path: Path, columns: Columns = USUAL, *, roots: Sequence[Path] | None = None) -> Layout:
     """Returns the image files that a listing names, by part and class; paths in it are relative to its folder.
 
+    Files that do not exist are in `Layout.left_out`.
+
     Args:
         path: The listing.
         columns: Names of its columns.
         roots: Folders below which all files must lie after symbolic links are resolved; None allows all files.
 
     Raises:
-        DatasetError: The listing cannot be read, has no rows, lacks a column, has a label or part that is not allowed, or gives
-            a file two classes or parts; more than half of its files are missing; or a file lies outside of `roots`.
+        DatasetError: The listing cannot be read, has no rows, lacks a column, has a label or part that is not allowed, a path
+            that is empty or a URL, or gives a file two classes or parts; more than half of its files are missing; or a file
+            lies outside of `roots`.
         MissingExtraError: The listing is a Parquet file, and pyarrow is not installed.
     """
     rows = list(read_rows(path, columns))

@@ -73,7 +73,8 @@ def read_rows(path: Path, columns: Columns, *, labelled: bool = True, first: Fir
         first: Whether the first value of a row is the path of an image or a text.
 
     Raises:
-        DatasetError: The file cannot be read, lacks a column, or has a row with another number of values than columns.
+        DatasetError: The file cannot be read, lacks a column, or has a row with another number of values than columns, or one
+            whose path or text is something else than text.
         MissingExtraError: The listing is a Parquet file, and pyarrow is not installed.
     """
     read = _parquet_rows if path.suffix.lower() == ".parquet" else _csv_rows
@@ -81,7 +82,7 @@ def read_rows(path: Path, columns: Columns, *, labelled: bool = True, first: Fir
 
 
 def numbered_rows(rows: Sequence[Row]) -> Iterator[tuple[int, Row]]:
-    """Yields each row with its number in the file; row 1 holds the names of the columns."""
+    """Yields each row with its number for messages, from 2; row 1 holds the column names, and empty rows are not counted."""
     return enumerate(rows, 2)
 
 
@@ -124,7 +125,7 @@ def _parquet_rows(path: Path, columns: Columns, *, labelled: bool = True, first:
     """Yields the rows of a Parquet listing.
 
     Raises:
-        DatasetError: The file cannot be read, lacks a column, or its column of paths holds something else than text.
+        DatasetError: The file cannot be read, lacks a column, or its column of paths or texts holds something else than text.
         MissingExtraError: pyarrow is not installed.
     """
     try:

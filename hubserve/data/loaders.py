@@ -110,7 +110,8 @@ def shuffled(data: Data, batch_size: int, seed: int, *, part: tuple[int, int] = 
         data: Data set, DataLoader, or iterable of batches with a length.
         batch_size: Number of items in a batch; only used if `data` is a data set.
         seed: Seed of the order, and of the random numbers in the loader's workers.
-        part: Pair (i, n), i counted from 0, for n processes that train together: the loader yields the i-th of n equal parts.
+        part: Pair (i, n), i counted from 0, for n processes that train together: the loader yields the i-th of n equal parts;
+            up to n - 1 items that are left over are dropped.
         in_order_too: Whether a DataLoader with a `SequentialSampler`, which is usual for validation data, is shuffled, too.
 
     Raises:

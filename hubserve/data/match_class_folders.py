@@ -23,11 +23,13 @@ def match_class_folders(names: Sequence[str], labels: Sequence[str], root: Path,
         by_order: Whether the folders are the classes in the order of their indices.
 
     Returns:
-        "wnid" (the WordNet ids of ImageNet's classes), "label" (labels of the model), "number" (indices, counted from 0) or
-        "order", in this order of precedence; and a dictionary that has at least all of `names`.
+        "order" if `by_order` is True. Otherwise the first of these that all names are: "wnid" (the WordNet ids of ImageNet's
+        classes), "label" (labels of the model), "number" (indices, counted from 0). And a dictionary that has at least all of
+        `names`.
 
     Raises:
-        DatasetError: A name is none of these; or, by order, a name is a label, or there are not as many names as labels.
+        DatasetError: The names are not all of one of these kinds; they are numbers, and so are some labels of the model; or, by
+            order, a name is a label and the names are not the labels in their order, or there are not as many names as labels.
     """
     wnids = {wnid: i for i, wnid in enumerate(imagenet_wnids())}
     if by_order:

@@ -59,13 +59,15 @@ def movie_sentences(
         vocabulary: Largest number of tokens in the vocabulary, which is that of the training sentences.
         max_tokens: Largest number of tokens of a sentence, those at its start and end included; longer ones are cut.
         kind: "words", or "bpe" for parts of words.
-        val_share: Share of the sentences for validation.
-        test_share: Share of the sentences for test.
+        val_share: Share of the sentences for validation; above 0 and below 0.5.
+        test_share: Share of the sentences for test; above 0 and below 0.5.
         seed: Seed of the random draw that assigns sentences to parts; equal sentences are in one part.
 
     Raises:
         DatasetError: The archive is not on this machine and cannot be downloaded, or is another one.
         MissingExtraError: The library `tokenizers` is not installed.
+        StorageError: The archive cannot be written.
+        ValueError: An argument has a value that is not allowed (pydantic's ValidationError).
     """
     items = rated_sentences()
     keys = [" ".join(text.lower().split()) for text, _ in items]
@@ -79,6 +81,7 @@ def rated_sentences() -> list[LabelledText]:
 
     Raises:
         DatasetError: The archive is not on this machine and cannot be downloaded, or is another one.
+        StorageError: The archive cannot be written.
     """
     path = archive_path()
     content = _read(path) if path.is_file() else _download(path)

@@ -74,9 +74,10 @@ def load_dataset(name: str, folder: Path | str | None = None, *, reading: Readin
         settings: Keyword arguments of `digits`, `cifar` or `own_images`, such as `size`, `seed` and `val_share`.
 
     Raises:
-        DatasetError: The data set or a setting is unknown, a value is not allowed, the folder is missing, or its files do not
-            have the expected layout.
+        DatasetError: The data set or a setting is unknown, a value is not allowed, the folder is missing, its files do not have
+            the expected layout, or the data are no labelled images.
         MissingExtraError: A library of an optional extra is not installed.
+        StorageError: Data cannot be stored, since the disk is full or not writable.
 
     >>> data = load_dataset("digits", size=32)
     >>> Classification(datamodule=data, num_classes=len(data.labels), max_epochs=3)
@@ -90,7 +91,8 @@ def load_dataset(name: str, folder: Path | str | None = None, *, reading: Readin
 def load_search_data(name: str, folder: Path | str | None = None, *, reading: Reading = PLAIN, **settings: Any) -> SearchData:
     """Loads a data set of any kind by its name and returns it in three parts; see `load_dataset`, also for the errors.
 
-    "movie-sentences" are texts, which are downloaded once; "text-folder" and "text-listing" are the user's own texts.
+    "movie-sentences" are texts, which are downloaded once; "text-folder" and "text-listing" are the user's own texts;
+    "spoken-numbers" are speech, which eSpeak NG makes once. Other data than labelled images are no error here.
     """
     settings = dataset_settings(name, settings)
     if name not in DATASETS:

@@ -65,6 +65,7 @@ def read_scan(
     Raises:
         DatasetError: The data cannot be read or have none of the known layouts, or a class or part has no usable image.
         MissingExtraError: A library of an optional extra is not installed.
+        StorageError: A data set of the hub cannot be stored, since the disk is full or not writable.
         ValueError: An argument has a value that is not allowed (pydantic's ValidationError).
     """
     return scan(
@@ -121,6 +122,7 @@ def own_images(
     Raises:
         DatasetError: The data cannot be read or have none of the known layouts, or a class or part has no usable image.
         MissingExtraError: A library of an optional extra is not installed.
+        StorageError: A data set of the hub cannot be stored, since the disk is full or not writable.
         ValueError: An argument has a value that is not allowed (pydantic's ValidationError).
     """
     record = own_preprocess(size=size, resize=resize, fit=fit, preprocess=preprocess)

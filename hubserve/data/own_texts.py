@@ -42,7 +42,8 @@ def own_texts(
     """Makes a data set in three parts of the user's texts, and returns it.
 
     The parts are those of the folders train/, val/ and test/, or of the column of parts; those that are missing are drawn by
-    the rules of `hubserve.data.scan.scan`. Equal texts, whatever their case and spaces, are in one part.
+    the rules of `hubserve.data.scan.scan`. Equal texts, whatever their case and spaces, are in one part. Texts that are empty,
+    too long or not valid Unicode are left out, and counted in `TextData.notes`.
 
     Args:
         data: Folder with class folders of .txt files, or with train/, val/ and test/ that hold class folders; or a CSV, TSV or
@@ -60,6 +61,7 @@ def own_texts(
         DatasetError: The data cannot be read or have none of the known layouts, a file is not UTF-8, or a class or part has no
             usable text.
         MissingExtraError: A library of an optional extra is not installed.
+        ValueError: An argument has a value that is not allowed (pydantic's ValidationError).
     """
     columns = Columns(label=label_column, part=part_column, text=text_column)
     rows, left_out, notes = usable_rows(data, columns)
@@ -91,7 +93,9 @@ def usable_rows(data: Path, columns: Columns = USUAL) -> tuple[list[TextRow], li
         columns: Names of the columns of a listing.
 
     Raises:
-        DatasetError, MissingExtraError: As `own_texts`.
+        DatasetError: The data cannot be read or have none of the known layouts, a file is not UTF-8, or `columns` has a name
+            and `data` is a folder.
+        MissingExtraError: The listing is a Parquet file, and pyarrow is not installed.
     """
     rows, left_out, notes = _rows(data, columns)
     checked = [(row, text_fault(row.text)) for row in rows]
@@ -100,7 +104,7 @@ def usable_rows(data: Path, columns: Columns = USUAL) -> tuple[list[TextRow], li
 
 
 def _rows(data: Path, columns: Columns) -> tuple[list[TextRow], list[LeftOut], list[str]]:
-    """Returns the texts of a folder or listing, the files that are left out, and messages. Raises as `own_texts` does."""
+    """Returns the texts of a folder or listing, the files that are left out, and messages. Raises as `usable_rows` does."""
     if is_listing(data) and not data.is_dir():
         return text_rows(data, columns), [], []
     if columns != USUAL:

@@ -115,8 +115,8 @@ def draw(labels: Sequence[int], keys: Sequence[Hashable], shares: Sequence[float
     """Draws a part for each item, so that a part holds about the same share of the items of each class.
 
     Items with equal keys get the same part. A class with at least as many different keys as there are parts has an item in
-    each part. In a class with fewer keys, the items of the first key go to the first part, and those of the second key to the
-    last part.
+    each part. In a class with fewer keys, the items of one key, which is drawn, go to the first part, and those of a second key
+    to the last part.
 
     Args:
         labels: Class index of each item.

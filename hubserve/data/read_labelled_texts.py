@@ -18,7 +18,7 @@ def labelled_texts(
     """Returns labelled texts with the class index that the model has for each.
 
     If the data are divided into parts, only the texts of the test part are returned, or those of the validation part if there
-    is no test part.
+    is no test part, or those of the training part if there is neither. Texts that are empty or too long are left out.
 
     Args:
         data: Folder with class folders of .txt files, or with train/, val/ and test/ that hold class folders; or a CSV, TSV or

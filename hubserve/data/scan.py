@@ -199,8 +199,9 @@ def scan(
         advance: Progress callback, called with the number of files checked so far and the number of all files.
 
     Raises:
-        DatasetError: The data cannot be read or have none of the layouts, there are fewer than two classes, or a class or part
-            has no usable image. The message names the files and a remedy.
+        DatasetError: The data cannot be read or have none of the layouts, there are fewer than two classes, a class or part has
+            no usable image, most classes have too few images to draw parts, or the classes are not those of `pinned`. The
+            message names the files and a remedy.
         MissingExtraError: A library of an optional extra is not installed, such as pyarrow for Parquet.
         StorageError: A data set of the hub cannot be stored, since the disk is full or not writable.
     """

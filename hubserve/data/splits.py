@@ -9,6 +9,8 @@ import numpy as np
 def stratified(targets: Sequence[int], shares: Sequence[float], *, seed: int = 0) -> list[list[int]]:
     """Divides the indices of a data set into parts, each with its share of every class.
 
+    Shares are rounded to whole items, so that a part may have no item of a small class.
+
     Args:
         targets: Class index of each item.
         shares: Share of every part but the last, each in [0, 1], their sum at most 1; the last part gets the rest.

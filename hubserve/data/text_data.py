@@ -76,13 +76,15 @@ def text_data(
         name: Name of the data set.
         parts: Texts of each part.
         labels: Names of the classes, in the order of their indices.
-        vocabulary: Largest number of tokens in the vocabulary.
-        max_tokens: Largest number of tokens of a text, those at its start and end included.
+        vocabulary: Largest number of tokens in the vocabulary, above that of `SPECIAL_TOKENS`.
+        max_tokens: Largest number of tokens of a text, those at its start and end included, at least 3; longer texts are cut.
         kind: "words", or "bpe" for parts of words.
         notes: Messages for the user.
 
     Raises:
+        DatasetError: `vocabulary` is too small for any word.
         MissingExtraError: The library `tokenizers` is not installed.
+        PackageError: `max_tokens` is below 3.
         TextError: A text is not allowed, see `TextTokenizer.encode`.
     """
     content = train_tokenizer((text for text, _ in parts["train"]), size=vocabulary, kind=kind)
@@ -102,10 +104,10 @@ def text_data(
 
 
 def token_entry(vocabulary: int, max_tokens: int) -> InputEntry:
-    """Returns the input of a network that takes texts.
+    """Returns the description of the input of a network that takes texts, as the manifest of a package has it.
 
     Args:
-        vocabulary: Number of tokens in the vocabulary.
+        vocabulary: Number of tokens in the vocabulary: ids are below it.
         max_tokens: Largest number of tokens of a text.
     """
     return InputEntry(

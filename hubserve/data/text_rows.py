@@ -27,6 +27,10 @@ class TextRow(NamedTuple):
 def text_rows(path: Path, columns: Columns = USUAL) -> list[TextRow]:
     """Returns the texts in a listing that has the columns text and label, and may have split.
 
+    Args:
+        path: The listing.
+        columns: Names of its columns; None in place of a name finds the column by its usual names.
+
     Raises:
         DatasetError: The listing cannot be read, has no rows, lacks a column, or has a label or part that is not allowed.
         MissingExtraError: The listing is a Parquet file, and pyarrow is not installed.

@@ -1,4 +1,4 @@
-"""Checks of the classes and parts of a data set, whatever its items are: are there enough, and do names look alike?"""
+"""Checks the classes and parts of a data set, whatever its items are: that there are enough, and that names differ clearly."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ def refuse_unusable(
     left_out: Sequence[LeftOut],
     noun: str = "image",
 ) -> None:
-    """Checks that there are two classes, each with items to train on, and items to validate and to test with.
+    """Checks that there are at least two classes, each with items to train on, and items to validate and to test with.
 
     Args:
         root: Folder or listing, for the message.
@@ -34,7 +34,7 @@ def refuse_unusable(
         noun: Word for an item in the message.
 
     Raises:
-        DatasetError: Something is missing.
+        DatasetError: One of these is missing.
     """
     where = shown(root)
     gone = f". Left out: {left_out_text(left_out)}" if left_out else ""

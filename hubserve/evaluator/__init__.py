@@ -1,4 +1,4 @@
-"""Evaluators, data sets and tabular benchmarks under the names that NNI gives them; the code is in the packages above."""
+"""Imports evaluators, data sets and tabular benchmarks under NNI's names; their code is in training, data and benchmarks."""
 
 from torch.utils.data import DataLoader
 

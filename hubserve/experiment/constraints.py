@@ -31,7 +31,7 @@ Measure = Callable[[ModelSpace, Arch], dict[str, float]]
 """Function of a space and an arch that returns measures by name; called before the arch is evaluated."""
 
 InputShape = Inputs
-"""Shape of one input image: (channels, height, width); or the arguments of the networks with a batch of one."""
+"""Shape of one input image: (channels, height, width); or the tensors that a network is called with, for a batch of one."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Constraint:
         bound: The bound in the unit of the measure: parameters, multiply-accumulates for one image, or milliseconds.
 
     Raises:
-        ExperimentError: `relation` has another value, or the bound is NaN.
+        ExperimentError: `relation` has another value, or the bound is not finite.
     """
 
     measure: str
@@ -54,8 +54,8 @@ class Constraint:
     def __post_init__(self) -> None:
         if self.relation not in RELATIONS:
             raise ExperimentError(f"{self.measure} {self.relation!r} {self.bound}: the relation is one of {tuple(RELATIONS)}")
-        if math.isnan(self.bound):
-            raise ExperimentError(f"{self.measure} {self.relation} nan: nothing meets this bound; give a number")
+        if not math.isfinite(self.bound):
+            raise ExperimentError(f"{self.measure} {self.relation} {self.bound}: a bound is a finite number")
 
     def __str__(self) -> str:
         return f"{self.measure} {self.relation} {self.bound:g}"
@@ -99,10 +99,12 @@ class ArchFeasibility:
 class FeasibilityCheck:
     """Measures archs, in the order of `measures`, and stops at the first measure that violates a constraint.
 
+    Measures that neither a constraint nor `wanted` names are not taken.
+
     Args:
         space: The space of the archs.
         constraints: Constraints that must all hold.
-        wanted: Names of measures that are objectives, and so are always taken.
+        wanted: Names of measures that are objectives, and so are taken even without a constraint on them.
         measures: The function for each measure by its name, the fast ones first. One function may return several measures.
 
     Raises:
@@ -123,6 +125,8 @@ class FeasibilityCheck:
 
     def check(self, arch: Arch) -> ArchFeasibility:
         """Measures `arch` until a constraint is violated or all measures are taken, and returns the result.
+
+        Errors that the function of a measure raises are passed on.
 
         Raises:
             ExperimentError: The function of a measure does not return the measure that it is listed for.
@@ -149,10 +153,10 @@ def _sentence(missed: Constraint, value: float) -> str:
 
 
 def constraint_attributes(constraints: Sequence[Constraint], measures: Mapping[str, float]) -> dict[str, list[float]]:
-    """Returns the system attribute by which Optuna's samplers, plots and dashboard know whether a trial is feasible.
+    """Returns a dict of the system attribute by which Optuna's samplers, plots and dashboard know whether a trial is feasible.
 
-    It has `Constraint.excess` of each constraint, in their order, and 0 for a measure that was not taken because an earlier
-    constraint is violated. Without constraints, there is no such attribute.
+    The attribute has `Constraint.excess` of each constraint, in their order, and 0 for a measure that was not taken because an
+    earlier constraint is violated. The dict is empty without constraints.
     """
     if not constraints:
         return {}
@@ -163,7 +167,8 @@ class ComplexityMeasure:
     """Returns the "params" and "macs" of an arch, counted on the meta device without allocating weights or computing outputs.
 
     Args:
-        input_shape: Shape of one input image: (channels, height, width); or the arguments of the networks with a batch of one.
+        input_shape: Shape of one input image: (channels, height, width); or the tensors that a network is called with, for a
+            batch of one.
     """
 
     def __init__(self, input_shape: InputShape) -> None:

@@ -18,7 +18,8 @@ class EpochPruner(BasePruner):
 
     Args:
         pruner: The pruner that is asked.
-        epochs: Number of epochs of a trial that is not ended early; None if it is not known.
+        epochs: Number of epochs of a trial that is not ended early; None if it is not known, and then a trial may also be ended
+            after its last epoch.
     """
 
     def __init__(self, pruner: BasePruner, *, epochs: int | None = None) -> None:

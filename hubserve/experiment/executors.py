@@ -27,19 +27,23 @@ class Executor(Protocol):
     shares_memory: bool
 
     def share(self, value: Any) -> Any:
-        """Returns a reference to `value` for use as an argument of `submit`; `value` is then sent once to each worker."""
+        """Returns a reference to `value` for use as an argument of `submit`; `value` is then sent once to each worker.
+
+        Raises ExperimentError if `value` cannot be sent to another process.
+        """
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Submits `function(*args)` and returns a future of its result.
+        """Submits `function(*args)` and returns a future of its result; it may wait until a worker is free.
 
-        The future raises the error of the function, or an error if the process of the function died.
+        The future raises the error of the function, or an error if the process of the function died. `submit` itself raises
+        ExperimentError if the function cannot be sent to another process.
         """
 
     def __enter__(self) -> Executor:
         """Starts the workers and returns the executor; an experiment calls it for each run."""
 
     def __exit__(self, *exception: object) -> None:
-        """Stops the workers without waiting for functions that are running."""
+        """Stops the workers that `__enter__` started, without waiting for functions that are running."""
 
 
 @runtime_checkable
@@ -55,7 +59,7 @@ class ClusterExecutor(Executor, Protocol):
     other_machines: bool
 
     def machines_without(self, paths: Sequence[Path]) -> dict[str, list[Path]]:
-        """Returns which of the paths do not exist on a machine of the cluster, by the name of the machine."""
+        """Returns which of the paths a machine of the cluster lacks, by the name of the machine, for those that lack any."""
 
 
 def reaches_other_machines(executor: Executor) -> bool:
@@ -69,7 +73,10 @@ def described(missing: Mapping[str, Sequence[Path]]) -> str:
 
 
 class InlineExecutor(contextlib.AbstractContextManager["InlineExecutor"]):
-    """Runs each function immediately, in the thread that calls `submit`."""
+    """Runs each function immediately, in the thread that calls `submit`; the future that it returns is done.
+
+    KeyboardInterrupt, and all else that is no `Exception`, is raised by `submit` and not by the future.
+    """
 
     workers = 1
     shares_memory = True

@@ -48,7 +48,8 @@ class NasExperiment(ExperimentResults):
         model_space: The space to search.
         evaluator: Scores archs, and says which scores are objectives and whether larger is better.
         strategy: A strategy of `hubserve.strategy` (multi-trial or one-shot), or any Optuna sampler.
-        config: Settings with the names that NNI uses, see `ExperimentConfig`; None uses its default values.
+        config: Settings with the names that NNI uses, see `ExperimentConfig`; None uses its default values. `max_trials` and
+            `max_seconds`, if they are given, are written into this object.
         name: Name of the experiment; an experiment of this name in `storage` is continued. None generates a new name.
         storage: File, URL or Optuna storage of the study; None is the file `study.journal` in `folder`.
         folder: Folder for the study and the files of trials; None is HUBSERVE_HOME/experiments/NAME.
@@ -63,8 +64,8 @@ class NasExperiment(ExperimentResults):
         objectives: The objectives to optimize, which may name measures as well; None uses the evaluator's objectives.
         measures: Functions of a space and an arch, by the name of what they measure; called in this order after "params" and
             "macs", which need no function.
-        input_shape: Shape of one input image, (channels, height, width), for "params" and "macs"; None uses the input size of a
-            space of the hub.
+        input_shape: Shape of one input image, (channels, height, width), or the tensors that a network is called with, for
+            "params" and "macs"; None uses the inputs of a space of the hub.
         pruner: Optuna pruner that ends trials early because of the values they report; None prunes nothing.
         executor: Runs the trials; None uses the executor of `config`, which by default runs them in this process.
         repeat: True continues when every arch of the space had a trial, for evaluations with random results.
@@ -85,7 +86,8 @@ class NasExperiment(ExperimentResults):
         one_shot: Result of a one-shot strategy: its supernet and the history of its steps; None before it has ended.
 
     Raises:
-        ExperimentError: An argument is out of its range, or two arguments cannot be combined.
+        ExperimentError: An argument is out of its range, two arguments cannot be combined, or a constraint or an objective is a
+            measure that has no function, or that needs an `input_shape`.
 
     >>> experiment = NasExperiment(space, evaluator, strategy, max_trials=100, constraints=[Constraint("macs", "<=", 300e6)])
     >>> experiment.run()
@@ -163,8 +165,11 @@ class NasExperiment(ExperimentResults):
             A sentence that says why the search ended; `stop_reason` is the same.
 
         Raises:
-            ExperimentError: Another process is running this experiment, the study has another space or other objectives, or
-                trials in other processes cannot reach the storage.
+            ExperimentError: This experiment is running already, the study has another space or other objectives, a study of
+                `warm_start` does not fit, trials in other processes cannot reach the storage, there is a `max_trial_seconds`
+                for trials in this process and this is not the main thread, or the function of a measure does not return it.
+            OSError: A disk is full, read-only or forbidden (StorageError if an evaluation met that); the trials that were
+                running begin again in the next run.
         """
         self._stop.clear()
         settings, executor = self._settings, self._executor or self.config.executor()
@@ -184,7 +189,7 @@ class NasExperiment(ExperimentResults):
 
     @property
     def warm_start_notes(self) -> list[str]:
-        """A sentence for each earlier study whose trials were added, about how many were; empty without `warm_start`."""
+        """A sentence for each earlier study, about how many of its trials were added; empty before that and without any."""
         return list(self.study.user_attrs.get(WARM_STARTED, []))
 
     def resume(self) -> str:
@@ -204,7 +209,7 @@ class NasExperiment(ExperimentResults):
     def stop(self) -> None:
         """Stops a running search: no further trial begins, and running trials are finished.
 
-        Call it from another thread, from `on_trial` or from an evaluation.
+        Call it from another thread, from `on_trial` or from an evaluation in this process. A call before `run` has no effect.
         """
         self._stop.set()
 
@@ -238,7 +243,7 @@ class NasExperiment(ExperimentResults):
         The operating system releases the lock if the process is killed.
 
         Raises:
-            ExperimentError: Another process holds the lock.
+            ExperimentError: Another process, or another experiment object of this process, holds the lock.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:

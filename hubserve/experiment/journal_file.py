@@ -19,8 +19,8 @@ from hubserve.strategy.optuna_internals import RUNNING_TRIAL_OPERATIONS, TRIAL_S
 class JournalFileStorage(JournalStorage):
     """Optuna's journal storage in a file, with few writes.
 
-    The parameters and attributes of a running trial are held in memory until the next record that other processes must see: a
-    new trial, an intermediate value, or the end of a trial. `flush` writes them at once.
+    The parameters and attributes of a running trial are held in memory until the next record of another kind, such as a new
+    trial, an intermediate value or the end of a trial. `flush` writes them at once.
 
     Args:
         path: The file; it is created if it does not exist. Its folder must exist.
@@ -35,17 +35,22 @@ class JournalFileStorage(JournalStorage):
         super().__init__(self._file)
 
     def flush(self) -> None:
-        """Writes the records held in memory to the file, where other processes, and this study after a crash, read them."""
+        """Writes the records held in memory to the file, where other processes, and this study after a crash, read them.
+
+        Raises:
+            OSError: They cannot be written, e.g. because the disk is full; they stay in memory.
+        """
         self._file.flush()
 
 
 class BatchedJournalBackend(BaseJournalBackend):
     """A backend of Optuna's journal storage that writes the records of a running trial to the file together.
 
-    Readers in this process get records that are held in memory immediately, and do not get them again from the file. An
-    incomplete last record, which a crash may leave, is removed before the next write. The operating system releases the file's
-    lock (`flock`) when the process that holds it ends, so a killed writer blocks no other. A complete line that is not a record
-    raises ExperimentError, with the number of the line.
+    Readers in this process get records that are held in memory immediately, and do not get them again from the file; a call of
+    `read_logs` that returns such records does not read the file. An incomplete last record, which a crash may leave, is removed
+    before the next write. The operating system releases the file's lock (`flock`) when the process that holds it ends, so a
+    killed writer blocks no other. For a complete line that is not a record, `read_logs` raises ExperimentError with the number
+    of the line. If `append_logs` raises OSError, its records are not written later either; those held before stay in memory.
 
     Optuna's own JournalFileBackend has none of these: docs/decisions/0012 says why it is not used.
 

@@ -13,7 +13,8 @@ from hubserve.training.trial_weights import WEIGHTS_FILE
 class KeptWeights:
     """Deletes the weights files of finished trials that are not among the best, each time a trial ends.
 
-    Only trials that still have weights are compared, so the time for each trial does not grow with the study.
+    Only trials that still have weights are compared, so the time for each trial does not grow with the study. Nothing is
+    deleted while at most `keep` trials have weights, even if some of them failed.
 
     Args:
         study: The study of the trials.
@@ -36,7 +37,10 @@ class KeptWeights:
                 self._add(trial)
 
     def update(self, trial: FrozenTrial) -> None:
-        """Registers a trial that has ended, and deletes the weights of trials that are no longer among the best."""
+        """Registers a trial that has ended, and deletes the weights of trials that are no longer among the best.
+
+        A trial without weights changes nothing.
+        """
         if not self._file(trial.number).exists():
             return
         self._add(trial)

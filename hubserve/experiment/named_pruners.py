@@ -1,4 +1,4 @@
-"""The pruners that are known by name, and how those of the user's own are found."""
+"""Lists the pruners that are known by name (`PRUNERS`), and defines how a user's own are found (`PRUNER_KIND`)."""
 
 import inspect
 from typing import Any
@@ -15,7 +15,7 @@ PRUNERS: dict[str, type[BasePruner]] = {
     "Median": MedianPruner,
     "Percentile": PercentilePruner,
 }
-"""The pruners by name: those of Optuna, whose arguments they take."""
+"""The classes of pruners by name: those of Optuna, or with the arguments of Optuna's class and a seed (`Hyperband`)."""
 
 
 def _problem(found: Any) -> str | None:
@@ -27,4 +27,4 @@ def _problem(found: Any) -> str | None:
 
 
 PRUNER_KIND = NamedKind("hubserve.pruners", "no pruner is called", ExperimentError, _problem)
-"""How pruners are found by their names."""
+"""Entry points, error class and check with which `find_named` finds the class of a pruner by its name or import path."""

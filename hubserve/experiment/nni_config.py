@@ -19,8 +19,8 @@ class ExperimentConfig:
     Attributes:
         max_trial_number: Number of evaluated trials, at least 1, after which the search ends (`max_trials` of NasExperiment);
             None sets no limit.
-        max_experiment_duration: Time after which no trial begins: seconds above 0, or text such as "30m" or "2h"; None sets no
-            limit.
+        max_experiment_duration: Time after which no trial begins: seconds above 0, or text of a number and one of s, m, h and d
+            (days), such as "30m" or "2h"; None sets no limit.
         trial_concurrency: Number of trials that run at once, at least 1; if it is more, they run in separate processes. Not
             used if NasExperiment has an `executor`.
         execution_engine: "sequential" runs trials in this process, "ts" in separate processes; None chooses by
@@ -39,7 +39,8 @@ class ExperimentConfig:
         known = {field.name for field in fields(self)}
         if name not in known:
             raise ExperimentError(f"an experiment has no setting {name!r}. {suggest(name, known)}")
-        if name in ("max_trial_number", "trial_concurrency") and value is not None and value < 1:
+        unlimited = name == "max_trial_number" and value is None
+        if name in ("max_trial_number", "trial_concurrency") and not unlimited and (value is None or value < 1):
             raise ExperimentError(f"{name} = {value} must be at least 1")
         if name == "execution_engine" and value not in (None, "sequential", "ts"):
             raise ExperimentError(
@@ -55,7 +56,7 @@ class ExperimentConfig:
         return _seconds(self.max_experiment_duration)
 
     def executor(self) -> Executor:
-        """Returns the executor for an experiment without an `executor` argument.
+        """Returns a new executor for an experiment without an `executor` argument: a ProcessExecutor or an InlineExecutor.
 
         Raises:
             ExperimentError: `execution_engine` is "sequential" and `trial_concurrency` is above 1.

@@ -29,7 +29,8 @@ def train_supernet(strategy: OneShotStrategy, inputs: SearchInputs, show: Callab
         show: Called with the row of the history after each step, before `on_step` of the settings.
 
     Raises:
-        ExperimentError: The study has trials that were scored with the weights of another number of epochs.
+        ExperimentError: The supernet is to be searched, and the study has trials that were scored with the weights of another
+            number of epochs. Or the evaluator cannot train.
     """
     settings = inputs.settings
     _refuse_mixed_scores(inputs)
@@ -52,17 +53,17 @@ def train_supernet(strategy: OneShotStrategy, inputs: SearchInputs, show: Callab
 
 
 def use_supernet(result: OneShotResult, inputs: SearchInputs) -> str:
-    """Stores the arch found by a one-shot strategy as the study's only trial or, if it found none, searches its supernet.
+    """Scores and stores the arch found by a one-shot strategy as a trial or, if it found none, searches its supernet.
 
-    Without a search strategy in the settings, the supernet is not searched.
+    Nothing is done if the training was stopped. The arch is stored once for each number of epochs: if the strategy trained more
+    epochs than in an earlier run, it is a further trial. Without a search strategy in the settings, the supernet is not
+    searched.
 
     Returns:
         A sentence that says why the experiment ended.
 
-    If the strategy trained more epochs than in an earlier run, the arch that it found is stored as a further trial.
-
     Raises:
-        ExperimentError: The result has no supernet, which is needed to score archs.
+        ExperimentError: The result has no supernet, which is needed to score archs, or `search` raises it.
     """
     settings, strategy = inputs.settings, type(inputs.settings.strategy).__name__
     if result.stopped:
@@ -84,7 +85,7 @@ def use_supernet(result: OneShotResult, inputs: SearchInputs) -> str:
 
 
 def _refuse_mixed_scores(inputs: SearchInputs) -> None:
-    """Raises ExperimentError if the study has trials that were scored with the weights of fewer epochs than are asked for."""
+    """Raises ExperimentError if a supernet is to be searched whose trials were scored after another number of epochs."""
     epochs, known = training_evaluator(inputs.settings.evaluator).max_epochs, inputs.study.user_attrs.get(EPOCHS)
     trials = _own_trials(inputs)
     if inputs.settings.searches_supernet and trials and known not in (None, epochs):
@@ -102,7 +103,10 @@ def _own_trials(inputs: SearchInputs) -> list[FrozenTrial]:
 
 
 def _is_stored(arch: Arch, inputs: SearchInputs) -> bool:
-    """Returns whether the study has a trial of what the strategy found in as many epochs as it trained now."""
+    """Returns whether the study has a trial of what the strategy found in as many epochs as it trained now.
+
+    Trials of earlier versions do not say their epochs: the last one is then compared with `arch`.
+    """
     trials, epochs = _own_trials(inputs), training_evaluator(inputs.settings.evaluator).max_epochs
     if trials and EPOCHS not in trials[-1].user_attrs:  # Stored by an earlier version.
         return categories(arch, inputs.settings.model_space) == trials[-1].params

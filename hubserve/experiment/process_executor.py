@@ -84,10 +84,12 @@ class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):
         return Shared(Path(file.name))
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Waits for a free worker, runs `function(*args)` in it, and returns a future, which raises if the worker dies.
+        """Waits for a free worker, begins `function(*args)` in it and returns a future of the result.
+
+        The future raises the error of the function, or loky's TerminatedWorkerError if the worker dies.
 
         Raises:
-            ExperimentError: An argument cannot be pickled, or the executor is not started.
+            ExperimentError: The function or an argument cannot be pickled, or the executor is not started.
         """
         if not self._workers:
             raise ExperimentError("the ProcessExecutor is not started: use it as `with ProcessExecutor() as executor`")
@@ -110,7 +112,7 @@ class Shared:
 
 
 class _Worker:
-    """One worker process, which is started again if it died."""
+    """One worker process; if it died, the next `submit` starts a new one."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads

@@ -1,4 +1,4 @@
-"""`quantile_constraint`: a bound on a measure that a share of random archs of a space does not meet."""
+"""`quantile_constraint`, which bounds a measure by a quantile of its values for random archs of a space."""
 
 from random import Random
 
@@ -20,7 +20,7 @@ def quantile_constraint(
     seed: int = 0,
     relation: Relation = ">=",
 ) -> Constraint:
-    """Returns the constraint that a measure of an arch is not below a quantile of random archs of the space.
+    """Returns a constraint on a measure, whose bound is a quantile of the measure's values for random archs of the space.
 
     With a zero-cost score, it makes an experiment refuse archs before they are trained. The reason in the record of such a
     trial says the score, the bound, and by how much it is missed.
@@ -36,8 +36,9 @@ def quantile_constraint(
         relation: ">=" refuses archs below the quantile, "<=" refuses archs above it.
 
     Raises:
-        ExperimentError: `quantile` or `archs` is out of its range, or `measure` does not return `name`.
-        EvaluatorError: A zero-cost score is not defined for the space.
+        ExperimentError: `quantile` or `archs` is out of its range, `relation` has another value, or `measure` does not return
+            `name`, or returns NaN for it.
+        EvaluatorError: A zero-cost score is not defined for the space. Other errors of `measure` are passed on, too.
 
     >>> measure = ZeroCostMeasure(draw_batch(data))
     >>> constraint = quantile_constraint(space, measure, "naswot", quantile=0.5)

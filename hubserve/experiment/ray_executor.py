@@ -1,4 +1,7 @@
-"""`RayExecutor`, which runs trials on a Ray cluster: a running one, or one that it starts on this machine."""
+"""`RayExecutor`, which runs trials on a Ray cluster: a running one, or one that it starts on this machine.
+
+Importing this module raises ExperimentError if Ray is not installed.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,8 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
 
     The machines need not share a file system: what a trial writes into its folder, such as its weights, comes back through
     Ray's object store. With a pruner, the storage of the study must be a URL, or a file that all machines can open; otherwise
-    the experiment is refused before its first trial. If Ray loses a machine, what ran there begins again on another one, at
-    most three times.
+    the experiment is refused before its first trial. If Ray loses a machine, what ran there begins again on another one, until
+    three were lost under the same trial, which then fails.
 
     Args:
         workers: Number of trials that run at once, at least 1; None is the number for which the cluster has resources.
@@ -59,7 +62,7 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
             has at the start must have them under the same paths.
 
     Attributes:
-        other_machines: True if the cluster is not one that this executor started on this machine.
+        other_machines: True if the cluster is not one that this executor started on this machine; False before it is started.
 
     Raises:
         ExperimentError: A number is out of its range, or (when started) the cluster has too few resources for one trial, or a
@@ -126,18 +129,19 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
         return Reference(ray.put(packed(value)))
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Runs `function(*args)` as a Ray task and returns its future, which raises if the task's process dies.
+        """Runs `function(*args)` as a Ray task and returns its future without waiting for free resources.
 
-        If the machine of the task is lost, the task begins again on another one.
+        If the machine of the task is lost, the task begins again on another one, see `RayExecutor`. The future raises the error
+        of the function, an error of Ray if the task's process dies, or ExperimentError if the executor is not started.
 
         Raises:
-            ExperimentError: The function cannot be pickled, or (from the future) the executor is not started.
+            ExperimentError: The function cannot be pickled.
         """
         call = packed(function)
         return again_elsewhere(lambda: self._attempt(call, args))
 
     def machines_without(self, paths: Sequence[Path]) -> dict[str, list[Path]]:
-        """Returns which of the paths do not exist on a machine that the cluster has now, by the machine's name and address."""
+        """Returns the paths that a machine of the cluster lacks now, by its name and address, for those that lack any."""
         return machines_without(paths) if paths else {}
 
     def _attempt(self, call: bytes, args: tuple[Any, ...]) -> Future[Any]:

@@ -1,4 +1,4 @@
-"""What concerns the machines of a Ray cluster: which ones lack a file, and tasks that begin again when their machine is lost.
+"""Finds the machines of a Ray cluster that lack a file, and begins tasks again on another machine when theirs is lost.
 
 Only `ray_executor` imports this module, after it has checked that Ray is installed.
 """

@@ -20,10 +20,10 @@ class Refusals:
         refused: Number of trials whose arch violates the constraint. A trial that violates several constraints is counted at
             each of them.
         checked: Number of trials whose arch was compared with the constraint. It may be smaller than the number of all trials,
-            because measures after the first violated constraint are not taken, and failed trials are not counted.
-        least: Smallest relative violation (`Constraint.miss`), above 0; None if nothing was refused. The next two likewise.
-        median: Median of the relative violations.
-        most: Largest relative violation.
+            because measures after the first violated constraint are not taken, and failed and running trials are not counted.
+        least: Smallest relative violation (`Constraint.miss`), above 0; None if nothing was refused.
+        median: Median of the relative violations; None if nothing was refused.
+        most: Largest relative violation; None if nothing was refused.
     """
 
     constraint: str
@@ -46,9 +46,10 @@ def refusals(study: Study, constraints: Sequence[Constraint]) -> tuple[Refusals,
 
 
 def closest_infeasible(study: Study) -> FrozenTrial | None:
-    """Returns the trial whose largest relative violation is the smallest; None if a trial is not infeasible, or there is none.
+    """Returns the trial whose largest relative violation is the smallest, if all trials of the study are infeasible.
 
-    Only the violations that were found are compared: measures after the first violated constraint were not taken.
+    Returns None if one of them is not, be it complete, pruned, failed or running, or if there are no trials. Only the
+    violations that were found are compared: measures after the first violated constraint were not taken.
     """
     trials = _trials(study)
     if any(INFEASIBLE not in trial.user_attrs for trial in trials):

@@ -48,7 +48,8 @@ class ExperimentResults:
         """The Optuna study, which is created or opened when it is first read.
 
         Raises:
-            ExperimentError: The study of this name has another space or other objectives, or was not created by an experiment.
+            ExperimentError: The study of this name has another space, other choices or other objectives, or was not created by
+                an experiment; or the storage cannot be opened.
         """
         if self._study is None:
             self._study, seed = open_study(self._settings)
@@ -76,7 +77,7 @@ class ExperimentResults:
 
     @property
     def closest(self) -> TrialRecord | None:
-        """The trial that violates the constraints least if no arch met them; None if one did, or there are no trials."""
+        """The trial that violates the constraints least, if all trials are infeasible; None otherwise, or without trials."""
         trial = closest_infeasible(self.study)
         return None if trial is None else self._record(trial)
 
@@ -92,12 +93,13 @@ class ExperimentResults:
         """Returns the archs, or the networks, of the best trials, the best first.
 
         Args:
-            top_k: Number of archs, at least 1; fewer are returned if fewer trials are complete.
+            top_k: Number of archs, at least 1; fewer are returned if fewer different archs have a complete trial.
             formatter: "dict" returns archs. "instance" returns networks in eval mode, with the weights trained in the trial if
                 they were kept, else newly initialized.
 
         Raises:
             ExperimentError: `formatter` has another value, or `top_k` is below 1.
+            WeightsError: Weights that were kept cannot be read, or do not fit the network.
         """
         if top_k < 1:
             raise ExperimentError(f"top_k = {top_k} must be at least 1")
@@ -112,6 +114,7 @@ class ExperimentResults:
 
         Raises:
             ExperimentError: No trial is complete; the message says why.
+            WeightsError: Weights that were kept cannot be read, or do not fit the network.
         """
         models = self.export_top_models(formatter="instance")
         if not models:

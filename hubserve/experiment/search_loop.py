@@ -108,7 +108,16 @@ class SpaceExhaustion:
 
 
 def search(inputs: SearchInputs) -> str:
-    """Runs trials until the search ends; returns a sentence that says why it ended."""
+    """Runs trials until the search ends, and the running ones have ended; returns a sentence that says why it ended.
+
+    It ends at `max_trials` or the deadline, when `should_stop` returns True or the space is exhausted, and after
+    `MOST_FAILURES` failed or `MOST_INFEASIBLE` infeasible trials in a row.
+
+    Raises:
+        ExperimentError: A function does not return the measure that it is listed for, or an argument cannot be pickled.
+        OSError: A disk is full, read-only or forbidden (StorageError if an evaluation met that); trials that were running are
+            begun again by the next search.
+    """
     return _SearchLoop(inputs).run()
 
 

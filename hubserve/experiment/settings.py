@@ -33,7 +33,8 @@ class ExperimentSettings:
         seed: Seed of the random numbers of evaluations; once the study is open, the seed of the experiment's first run.
 
     Raises:
-        ExperimentError: A setting is out of its range, or two settings cannot be combined.
+        ExperimentError: A setting is out of its range, two settings cannot be combined, or a constraint or an objective is a
+            measure that has no function, or that needs an `input_shape` which is not known.
     """
 
     model_space: ModelSpace
@@ -109,8 +110,7 @@ class ExperimentSettings:
         Raises:
             ExperimentError: `executor` runs trials in other processes, and these would need a supernet of this process, or
                 would have to report intermediate values to a `storage` in memory, or on other machines to a file that these do
-                not have. Or it runs trials in this process, they have
-                a time limit, and this is not the main thread.
+                not have. Or it runs trials in this process, they have a time limit, and this is not the main thread.
         """
         if executor.shares_memory:
             if self.max_trial_seconds is not None:
@@ -124,7 +124,10 @@ class ExperimentSettings:
             self._check_reports(executor, storage)
 
     def _check_reports(self, executor: ClusterExecutor, storage: BaseStorage) -> None:
-        """Checks that trials on each machine can write what the pruner reads. Raises ExperimentError if not."""
+        """Raises ExperimentError if a machine lacks the file of `storage`, into which trials with a pruner report.
+
+        Nothing is checked for several objectives, which are not pruned, or for a storage that is no file.
+        """
         file = file_of(storage)
         if len(self.objectives) > 1 or file is None:
             return

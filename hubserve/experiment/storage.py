@@ -18,7 +18,8 @@ def open_storage(place: str | Path) -> BaseStorage:
     opens; `kill -9` at any moment loses no finished trial. docs/decisions/0012 has the measurements that made it the default.
 
     Raises:
-        ExperimentError: `place` is a folder, a file that is not a journal, or a URL that Optuna does not accept.
+        ExperimentError: `place` is a folder, a file that is not a journal, or a URL with which Optuna opens no storage.
+        OSError: A folder or the file cannot be created or read.
     """
     if "://" in str(place):
         return _by_url(str(place))
@@ -31,7 +32,7 @@ def open_storage(place: str | Path) -> BaseStorage:
 
 
 def file_of(storage: BaseStorage) -> Path | None:
-    """Returns the absolute path of the file that a storage writes, of a journal or SQLite; None for a server or memory."""
+    """Returns the absolute path of the file of a `JournalFileStorage` or of SQLite; None for any other storage."""
     if isinstance(storage, JournalFileStorage):
         return storage.path.absolute()
     database = sqlite_file(storage)

@@ -23,7 +23,7 @@ PURPOSE = "hubserve"
 """User attribute of a study: its space, its objectives, and the seeds of its first run."""
 
 MOST_ATTEMPTS = 3
-"""Number of times that a trial is begun; if its process was killed each time, the trial fails."""
+"""Largest number of times that a trial is begun; if its process was killed each time, the trial fails."""
 
 
 def storage_of(settings: ExperimentSettings) -> BaseStorage:
@@ -53,7 +53,7 @@ def open_study(settings: ExperimentSettings) -> tuple[Study, int]:
 
     Raises:
         ExperimentError: The study exists and has another space or other objectives, or was not created by an experiment; or
-            the space has other choices than when the trials were stored.
+            the space has other choices than when the trials were stored; or `settings.storage` cannot be opened.
     """
     purpose = {
         "space": describe_space(settings.model_space),
@@ -115,7 +115,7 @@ def interrupted_trials(study: Study) -> tuple[list[FrozenTrial], list[FrozenTria
 
 
 def same_space(begun: dict[str, Any], space: ModelSpace) -> bool:
-    """Whether `begun`, the description of a space in a study, describes `space`.
+    """Returns whether `begun`, the description of a space in a study, describes `space`.
 
     It may lack settings that were added to the class since, if these have their defaults.
     """

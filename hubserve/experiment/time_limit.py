@@ -21,7 +21,7 @@ TIME_LIMIT_FILE = __file__
 
 
 class TrialTimeout(BaseException):
-    """Raised in an evaluation that has taken longer than its limit. As no `Exception`, it is seldom caught there by mistake."""
+    """Raised in an evaluation that has taken longer than its limit; `except Exception` in the evaluation does not catch it."""
 
 
 class _Limit:

@@ -21,7 +21,8 @@ class Outcome:
     """The result of an evaluation.
 
     Attributes:
-        state: "complete" if the evaluator returned, "failed" after an error, "pruned" if the pruner ended it.
+        state: "complete" if the evaluator returned, "failed" after an error or at the time limit, "pruned" if the pruner ended
+            it.
         scores: Scores by name, as the evaluator returned them; empty unless the evaluation is complete.
         reason: Says why there are no scores; empty if there are.
     """
@@ -48,7 +49,7 @@ class ReportChannel:
     pruner: BasePruner
 
     def report(self, step: int, value: float) -> bool:
-        """Stores the intermediate `value` of `step`; returns whether the trial should be pruned."""
+        """Stores the intermediate `value` of `step`, unless the step has one; returns whether the trial should be pruned."""
         # A trial that is begun again after a crash reports the same steps again.
         if step not in self.storage.get_trial(self.trial_id).intermediate_values:
             self.storage.set_trial_intermediate_value(self.trial_id, step, float(value))

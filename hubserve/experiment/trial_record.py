@@ -56,8 +56,9 @@ class TrialRecord:
 
     Attributes:
         number: Number of the trial in its study, from 0.
-        state: "complete" has scores; "failed" raised an error; "pruned" was ended early because of its intermediate values;
-            "infeasible" violates a constraint and was not evaluated; "running" has not ended.
+        state: "complete" has scores; "failed" has none, because of an error, the time limit, a process that died, or a missing
+            score; "pruned" was ended early because of its intermediate values; "infeasible" violates a constraint and was not
+            evaluated; "running" has not ended.
         arch: The arch of the trial, its labels in the order of the space.
         scores: Scores by name: of a complete trial the objectives, and other scores and measures; of an infeasible trial the
             measures that were taken; else empty.

@@ -38,7 +38,7 @@ def open_earlier(source: EarlierStudy) -> tuple[Study, Path | None]:
         source: The study, or a file, folder or URL that holds one study of an experiment.
 
     Raises:
-        ExperimentError: There is no such file, it has no study of an experiment, or it has several.
+        ExperimentError: There is no such file, it cannot be opened, it has no study of an experiment, or it has several.
     """
     if isinstance(source, Study):
         return source, None
@@ -54,7 +54,11 @@ def open_earlier(source: EarlierStudy) -> tuple[Study, Path | None]:
 
 
 def _place(source: str | Path) -> tuple[str | Path, Path | None]:
-    """Returns the file or URL of a study, and the folder of its trials."""
+    """Returns the file or URL of a study, and the folder of its trials, which is None for a URL.
+
+    Raises:
+        ExperimentError: There is no such file, or the folder has no study.
+    """
     if "://" in str(source):
         return str(source), None
     path = Path(source).expanduser()
@@ -159,7 +163,11 @@ def _add(source: EarlierStudy, study: Study, settings: ExperimentSettings, there
 
 
 def _trial(trial: FrozenTrial, earlier: Study, settings: ExperimentSettings) -> FrozenTrial | None:
-    """Returns the trial to add; None if its arch violates a constraint."""
+    """Returns the trial to add, with the measures that it lacks; None if its arch violates a constraint.
+
+    Raises:
+        ExperimentError: The trial has no arch of the space, or lacks the score of an objective that is no measure.
+    """
     space = settings.model_space
     arch = trial_arch(trial, space)
     try:

@@ -26,7 +26,7 @@ def held_out(images: Sequence[Batch], classes: Sequence[int]) -> tuple[Sequence[
 
 
 def check_calibration(name: Format, images: Sequence[Batch]) -> None:
-    """Raises ExportError if `name` is a format in 8-bit integers, and there are not two batches of images."""
+    """Raises ExportError if `name` is a format in 8-bit integers, and `images` has fewer than two batches."""
     if name in INT8_FORMATS and len(images) < 2:
         raise ExportError(
             f"{name} needs images to calibrate the range of every tensor, and others to be compared on: at least two "

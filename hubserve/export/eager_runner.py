@@ -1,6 +1,7 @@
 """The runner of eager PyTorch, which is the reference that every exported format is compared with."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,13 +34,8 @@ class EagerRunner:
 
     def __call__(self, batch: Batch) -> Batch:
         name = type(self._model).__name__
-        try:
-            with torch.inference_mode():
-                answer = self._model(torch.from_numpy(batch).to(self.device))
-        except Exception as error:  # A network may raise anything.
-            raise ExportError(
-                f"{name} cannot be run on images {batch.shape}: {type(error).__name__}: {first_line(error)}"
-            ) from error
+        with self._explained(batch), torch.inference_mode():
+            answer = self._model(torch.from_numpy(batch).to(self.device))
         if not _are_logits(answer, len(batch)):
             raise ExportError(
                 f"{name} answers images {batch.shape} with {_described(answer)}; expected their logits, a float32 tensor "
@@ -49,18 +45,28 @@ class EagerRunner:
         return logits
 
     def with_features(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Returns the logits (n, classes) and the features (n, width) of a batch: the input of the layer that computes them.
+        """Returns the logits (n, classes) of a batch, and its features (n, width): the input of the layer that computes logits.
 
         Raises:
             ExportError: Neither a linear layer nor a convolution computes the logits, or a call of this runner raises it.
         """
-        self._last = self._last or last_layer(self._model, torch.from_numpy(batch).to(self.device))
+        with self._explained(batch):
+            self._last = self._last or last_layer(self._model, torch.from_numpy(batch).to(self.device))
         if self._last is None:
             raise ExportError(f"the logits of {type(self._model).__name__} come from neither a linear layer nor a convolution")
         with InputRecorder(self._last) as recorder:
             logits = self(batch)
         features: Batch = recorder.features().float().cpu().numpy()
         return logits, features
+
+    @contextmanager
+    def _explained(self, batch: Batch) -> Iterator[None]:
+        """Turns what the network raises in the block, which runs it on `batch`, into an ExportError."""
+        try:
+            yield
+        except Exception as error:  # A network may raise anything.
+            said = f"{type(error).__name__}: {first_line(error)}"
+            raise ExportError(f"{type(self._model).__name__} cannot be run on images {batch.shape}: {said}") from error
 
 
 def _are_logits(answer: Any, images: int) -> bool:
@@ -78,7 +84,7 @@ def _described(answer: Any) -> str:
 
 
 def _hint(answer: Any, images: int) -> str:
-    """Returns how to make logits of an answer, after a semicolon."""
+    """Returns advice on how to make the logits of n = `images` images of an answer, after "; "; empty if there is none."""
     if not isinstance(answer, Tensor):
         return "; wrap it in a module whose forward returns the logits alone"
     if answer.ndim > 2 and len(answer) == images and answer.numel() == images * answer.shape[1]:

@@ -31,7 +31,7 @@ class EagerTensorRunner:
         self._signature = signature
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-        """Returns the outputs for a batch of inputs, as every `TensorRunner` does.
+        """Returns the outputs for a batch of inputs, one array for each; both are in the order of the signature.
 
         Raises:
             ExportError: The network raises an exception, or returns something else than its signature says.
@@ -58,7 +58,10 @@ class EagerTensorRunner:
 
 
 def _fits(entry: OutputEntry, output: Any, rows: int) -> bool:
-    """Returns whether an output is a tensor of the type and the fixed lengths that its entry says."""
+    """Returns whether an output is a tensor of the type and shape of its entry, in which "batch" is `rows`.
+
+    Other named axes may have any length.
+    """
     if not isinstance(output, Tensor) or str(output.dtype) != f"torch.{entry.dtype}" or output.ndim != len(entry.shape):
         return False
     wanted = [rows if axis == BATCH_AXIS else axis for axis in entry.shape]

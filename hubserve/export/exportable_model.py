@@ -46,11 +46,12 @@ class ExportableModel:
             the formats in 8-bit integers need them, to measure the range of every tensor.
         classifier: Its images and classes, which ONNX and LiteRT files describe in their metadata; None leaves the description
             out.
-        signature: Inputs and outputs of a model that is no image classifier, for whose made-up inputs it is captured. Exported
+        signature: Inputs and outputs of a model that is no image classifier; its example inputs are made up from them. Exported
             files accept any length of the named axes within their limits. None means an image classifier.
 
     Attributes:
-        inputs: The example inputs, in the order of the network's arguments.
+        name: Name of the network's class.
+        inputs: The example inputs, in the order of the network's arguments, with at least two rows.
 
     Raises:
         ExportError: Neither `example` nor `signature` is given.
@@ -84,9 +85,9 @@ class ExportableModel:
 
     @cached_property
     def feature_width(self) -> int | None:
-        """Number of features of an image, the inputs of the layer that computes the logits; None where there is no such layer.
+        """Number of features of an image, the inputs of the linear layer or convolution that computes the logits.
 
-        See `hubserve.last_layer.last_layer`. It is None, too, if the model is no image classifier.
+        It is None if another module computes them, or the model is no image classifier.
         """
         if self.signature is not None:
             return None
@@ -95,7 +96,9 @@ class ExportableModel:
 
     @cached_property
     def program(self) -> torch.export.ExportedProgram:
-        """The program that torch.export captures, with dynamic named axes; ONNX and .pt2 are written from it.
+        """The program that torch.export captures, from which ONNX and .pt2 are written.
+
+        Its named axes are dynamic, except those whose signature allows a single length.
 
         Raises:
             ExportError: torch.export cannot capture the model.

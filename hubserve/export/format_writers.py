@@ -63,7 +63,7 @@ def _torchscript(source: ExportableModel, path: Path) -> dict[str, Any]:
 
 
 def write_pt2(source: ExportableModel, path: Path) -> dict[str, Any]:
-    """Writes a `.pt2` archive of torch.export, which only PyTorch reads, with a dynamic batch size.
+    """Writes a `.pt2` archive of torch.export, which only PyTorch reads, with a dynamic batch size and other named axes.
 
     Args:
         source: Model to export.

@@ -21,7 +21,7 @@ CROP_RATIO = 0.875
 
 
 def read_label_file(path: Path) -> tuple[str, ...]:
-    """Returns the labels in a UTF-8 text file with one label per line, in the order of the logits.
+    """Returns the labels in a UTF-8 text file with one label per line, in the order of the logits, without spaces around them.
 
     Raises:
         ExportError: The file cannot be read, is empty, or has an empty line before its last label or the same label twice.
@@ -121,7 +121,7 @@ def warn_of_other_preprocessing(name: str, used: Preprocess, own: Preprocess) ->
     Args:
         name: Name of the model.
         used: The preprocessing that the weights are used with.
-        own: The preprocessing that they were trained with. Another input size or fit is no other preprocessing here.
+        own: The preprocessing that they were trained with. Only filter, channel order and normalisation are compared.
     """
     if not _same_pixels(own, used):
         warn_of_weights(
@@ -136,7 +136,7 @@ def _values(used: Preprocess) -> str:
 
 
 def _same_pixels(one: Preprocess, other: Preprocess) -> bool:
-    """Returns whether two preprocessings resize with the same filter and normalise alike, up to 1 % of the pixel range."""
+    """Returns whether filter and channel order are the same, and mean and standard deviation, up to 1 % of the pixel range."""
 
     def numbers(used: Preprocess) -> list[float]:
         return [value * used.scale for value in (*used.mean, *used.std)]

@@ -36,7 +36,7 @@ def export_litert(source: ExportableModel, path: Path) -> None:
         path: File to write.
 
     Raises:
-        ExportError: litert-torch or mediapipe is not installed, or the model cannot be converted.
+        ExportError: litert-torch or mediapipe is not installed, the model has no `classifier`, or it cannot be converted.
     """
     with _explained(source, path):
         _convert(source, path)
@@ -53,7 +53,8 @@ def export_litert_int8(source: ExportableModel, path: Path) -> None:
         path: File to write.
 
     Raises:
-        ExportError: litert-torch or mediapipe is not installed, there are no images, or the model cannot be converted.
+        ExportError: litert-torch or mediapipe is not installed, there are no images or no `classifier`, or the model cannot be
+            converted.
     """
     images = [image for batch in source.calibration for image in batch]
     if not images:
@@ -133,11 +134,12 @@ def _quantize(float32: Path, path: Path, images: list[dict[str, np.ndarray[Any, 
 
 @contextmanager
 def _explained(source: ExportableModel, path: Path) -> Iterator[None]:
-    """Silences the converter in the block, and turns its exceptions into ExportErrors; an incomplete file is removed."""
+    """Silences the converter in the block; turns its exceptions into ExportErrors, and removes the file `path` after them."""
     try:
         with quiet_exporters():
             yield
     except ExportError:
+        path.unlink(missing_ok=True)
         raise
     except Exception as error:  # The errors of the converter have no common base.
         path.unlink(missing_ok=True)

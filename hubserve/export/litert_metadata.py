@@ -37,7 +37,7 @@ def add_metadata(path: Path, classifier: Classifier) -> None:
         classifier: Images and classes of the model.
 
     Raises:
-        ExportError: mediapipe is not installed.
+        ExportError: mediapipe or ai-edge-litert is not installed.
     """
     with needs_extra("mediapipe or ai-edge-litert", "litert"):
         import flatbuffers
@@ -63,9 +63,9 @@ def add_metadata(path: Path, classifier: Classifier) -> None:
 
 
 def stretched_images(preprocess: Preprocess) -> str | None:
-    """Returns what MediaPipe does otherwise with the images of a model; None if it sees the same part of them as hubserve.
+    """Returns sentences on how MediaPipe prepares images differently; None if it takes the same part of them as hubserve.
 
-    In any case it resizes without antialiasing, as hubserve does not.
+    In any case it resizes without antialiasing, unlike hubserve.
     """
     return None if preprocess.fit == "squash" else STRETCHED.format(preprocess.fit)
 

@@ -109,7 +109,7 @@ def card_source(
         CardError: The space of the card, or one of its settings, does not exist.
         ArchError: The arch of the card does not belong to its space.
         WeightsError: The weights cannot be downloaded or read, or do not fit the network.
-        ExportError: The number of labels is not the number of classes of the model.
+        ExportError: The number of labels is not that of the classes, or a preprocessing is given and the inputs are no images.
     """
     origin = weights_origin(pretrained=pretrained, weights=weights)
     published = origin == "published"
@@ -194,7 +194,8 @@ def arch_source(
     Raises:
         ArchError: The arch does not belong to the space.
         WeightsError: The file cannot be read, or its weights do not fit the network.
-        ExportError: A preprocessing, or labels, are given for a space whose networks take no images, or do not classify.
+        ExportError: The networks take no images, and a preprocessing is given, or labels that are not as many as the classes.
+            For networks that take images, the number of labels is not checked here.
     """
     arch = space.canonical(arch)
     # `space.freeze` would validate the arch a second time.
@@ -270,7 +271,8 @@ def package_source(
     Raises:
         PackageError: A file of the package was changed, or its space cannot be made here, see `rebuild_model`.
         WeightsError: The weights do not fit the network.
-        ExportError: The number of labels is not the number of classes of the model.
+        ExportError: The number of labels is not the number of classes of the model, or an ONNX file is not in that format.
+        OtherInputsError: A preprocessing is given, and the model takes no images.
     """
     package.verify()
     manifest = package.manifest
@@ -309,6 +311,7 @@ def _with_data(
 
     Raises:
         ExportError: The number of labels is not the number of classes of the model.
+        OtherInputsError: A preprocessing is given, and the model takes no images.
     """
     if labels is not None and tuple(labels) != tuple(source.labels):
         if len(labels) != len(source.labels):

@@ -17,6 +17,7 @@ def package_named(name: str) -> Package | None:
     Raises:
         PackageError: `name` has a "/" and is not a package folder, or the package is incomplete.
         ModelNotFoundError: `name` is an alias whose version was deleted.
+        StoreError: The store, or the file of aliases (AliasError), cannot be read.
     """
     if is_there(Path(name) / MANIFEST) or "/" in name:
         return read_package(Path(name))

@@ -24,25 +24,31 @@ def named_source(
     preprocess: Preprocess | None = None,
     trusted: bool = False,
 ) -> ModelSource:
-    """Returns the model that `name` means, to export it; warns as `card_source` and `package_source` do.
+    """Returns the model that `name` means, to export it.
+
+    Warns, with WeightsWarning, if the user's own weights have no labels, or if weights are used with another preprocessing than
+    their own, or their own is not known.
 
     With `weights` or `random_weights`, a name that both a card and the store have means the card.
 
     Args:
         name: Package folder, alias, name or tag in the store, or pre-searched model.
         random_weights: Whether to use random weights in place of the published ones; for a pre-searched model only.
-        weights: File of weights, or its folder, to use in place of the published ones, for a pre-searched model only; None uses
-            those.
-        key_format: Naming scheme of the tensors in that file; None is "nni".
+        weights: File of weights to use in place of the published ones, or a folder that has the file of one of the model's
+            sources; for a pre-searched model only. None uses the published ones.
+        key_format: Naming scheme of the tensors in the file; None is "nni" for a file, and that of the source for its sources.
         class_labels: Label of each class, in the order of the logits; None takes those of the model.
         preprocess: Preprocessing of the model; None takes that of the model.
         trusted: Whether the model space that a package names is imported even if this user did not write the package.
 
     Raises:
-        ExportError: The name means a package, and other weights are given; or the number of labels is not that of the classes.
+        ExportError: The name means a package, and other weights are given; the number of labels is not that of the classes; or
+            a preprocessing is given for a pre-searched model that takes no images.
+        OtherInputsError: A preprocessing is given for a package whose model takes no images.
         ModelNotFoundError: No model has that name, or the version of an alias was deleted.
         PackageError: The package was changed or cannot be rebuilt, or `name` has a "/" and is not a package folder.
         WeightsError: The weights cannot be downloaded or read, or do not fit the network.
+        StoreError: The store, or the file of aliases (AliasError), cannot be read.
     """
     is_card, other_weights = name in list_cards(), weights is not None or random_weights
     # A package has its own weights, so only the card of that name can be meant if others are given.
@@ -69,5 +75,6 @@ def model_exists(name: str) -> bool:
     Raises:
         PackageError: `name` has a "/" and is not a package folder, or the package is incomplete.
         ModelNotFoundError: `name` is an alias whose version was deleted.
+        StoreError: The store, or the file of aliases (AliasError), cannot be read.
     """
     return name in list_cards() or package_named(name) is not None

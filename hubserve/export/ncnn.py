@@ -30,8 +30,8 @@ def export_ncnn(source: ExportableModel, path: Path) -> None:
         path: File to write.
 
     Raises:
-        ExportError: pnnx is not installed, this version of Python does not support TorchScript, pnnx cannot convert the
-            model, or ncnn has no layer for an operation of it.
+        ExportError: pnnx is not installed, this version of Python does not support TorchScript, pnnx cannot convert the model
+            or does not end within `SECONDS`, or ncnn has no layer for an operation of it.
     """
     if (reason := unsupported_format("ncnn")) is not None:
         raise ExportError(reason)
@@ -52,7 +52,10 @@ def _without_layer(layers: str) -> list[str]:
 
 
 def _convert(source: ExportableModel, folder: Path, converter: str) -> tuple[Path, Path]:
-    """Returns the paths of the layers and of the weights that pnnx writes into `folder`."""
+    """Runs pnnx, the program at `converter`, in `folder`, and returns the paths of the layers and of the weights there.
+
+    Raises ExportError if the model cannot be traced or converted.
+    """
     traced = folder / "model.pt"
     try:
         with quiet_exporters(), torch.no_grad():  # TorchScript is deprecated, and warns of Python values in the trace.

@@ -26,8 +26,9 @@ def export_onnx(source: ExportableModel, path: Path, *, opset: int = OPSET) -> N
     The exporter's optimizer simplifies the graph: it folds constants, merges batch norms into convolutions, and removes
     operations that have no effect in inference, such as dropout.
 
-    Its metadata are the texts "name", "labels" (a JSON array, in the order of the logits), "preprocess" (a JSON object, as in
-    manifest.json), "temperature" (only where there is one) and "exporter", so that the file is complete without its package.
+    Its metadata are the text "exporter", and if `source.classifier` is given, "name", "labels" (a JSON array, in the order of
+    the logits), "preprocess" (a JSON object, as in manifest.json) and "temperature" (only where there is one), so that the file
+    is complete without its package.
 
     The file of an image classifier has the input "images" and the output "logits", and a second one, "features", where a linear
     layer or a convolution computes the logits. Inputs and outputs of any other model have the names of its signature.
@@ -38,7 +39,8 @@ def export_onnx(source: ExportableModel, path: Path, *, opset: int = OPSET) -> N
         opset: Version of the ONNX operator set.
 
     Raises:
-        ExportError: The exporter failed, or its file is not valid; the file is removed then.
+        ExportError: torch.export cannot capture the model; or the exporter failed or its file is not valid, and nothing is left
+            at `path`.
     """
     program, signature = source.program, source.signature
     inputs = [INPUT] if signature is None else [entry.name for entry in signature.inputs]
@@ -81,7 +83,10 @@ def _metadata(classifier: Classifier | None) -> dict[str, str]:
 
 
 def _batch_axis(exported: torch.onnx.ONNXProgram) -> str:
-    """Returns the name that the exporter gave to the axis of the batch, such as "s77"."""
+    """Returns the name, such as "s77", that the exporter gave to the first axis of the first input, the axis of the batch.
+
+    Raises ExportError if it fixed the length of that axis, or the input has no shape.
+    """
     shape = exported.model.graph.inputs[0].shape
     if shape is None or isinstance(shape[0], int):
         raise ExportError("the exporter of torch fixed the number of images")
@@ -91,12 +96,15 @@ def _batch_axis(exported: torch.onnx.ONNXProgram) -> str:
 def _axis_names(exported: torch.onnx.ONNXProgram, signature: ModelSignature | None) -> dict[Any, str]:
     """Returns the names of the signature by those that the exporter gave to the dynamic axes of inputs and outputs.
 
+    An axis whose length the exporter wrote as an expression, such as "2*s77", is left out.
+
     Args:
         exported: What the exporter returned.
         signature: Inputs and outputs; None means an image classifier, of which only the axis of the batch has a name.
 
     Raises:
-        ExportError: The exporter fixed the length of an axis that has a name and several allowed lengths.
+        ExportError: The exporter fixed the length of an axis that has a name and several allowed lengths; or, of an image
+            classifier, the input has no shape.
     """
     if signature is None:
         return {_batch_axis(exported): BATCH_AXIS}

@@ -20,7 +20,8 @@ def add_feature_output(graph: ir.Graph, width: int) -> bool:
         width: Number of features.
 
     Returns:
-        Whether it was added; it is not where the logits come from several layers.
+        Whether it was added; it is not where no single linear layer or convolution computes the logits, or the shape of its
+        input is not known.
     """
     found = _features(graph.outputs[0])
     if found is None or found.shape is None:

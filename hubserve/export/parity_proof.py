@@ -71,11 +71,14 @@ def write_proven(
         failed: Empty dictionary that gets the error of each format that cannot be written or loaded, lacks images, or has other
             logits; its files are removed, and the other formats are still written. None raises the first such error.
 
+    Returns:
+        The formats that passed, of which there may be none if `failed` is given.
+
     Raises:
         PackageError: The number of logits is not that of the labels.
-        ExportError: The network does not answer n images with n rows of finite float32 logits. With `failed` None also: a
-            format cannot be written or loaded, there are too few images, or (ParityError) the logits or features of a format
-            differ by more than allowed, or an image has other logits alone than in a batch.
+        ExportError: The network does not answer n images with n rows of finite float32 logits, or (ParityError) an image alone
+            as in a batch. With `failed` None also: a format cannot be written or loaded, there are too few images, or
+            (ParityError) its logits or features differ by more than allowed, or its logits for an image alone.
     """
     # The caller's model may be in training mode or on a GPU and must not be changed, so a copy of it is exported.
     model = contiguous(copy.deepcopy(model).cpu().eval())
@@ -129,7 +132,10 @@ def contiguous(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def _collecting(name: Format, failed: dict[Format, ExportError] | None, files: Sequence[Path] = ()) -> Iterator[None]:
-    """Context manager that puts an ExportError of its block into `failed`, and removes `files`; if None, it is raised."""
+    """Context manager that stores an ExportError of its block as `failed[name]`, and removes `files`.
+
+    If `failed` is None, the error is passed on, and the files stay.
+    """
     try:
         yield
     except ExportError as error:
@@ -148,7 +154,7 @@ def _compare(
     several: Sequence[Batch],
     classes: Sequence[int],
 ) -> ParityReport:
-    """Loads the file of a format and compares it with eager PyTorch.
+    """Loads the file of a format, compares it with eager PyTorch, and returns the report.
 
     Args:
         name: The format.

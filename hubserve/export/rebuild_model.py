@@ -17,12 +17,12 @@ from hubserve.package.tensor_parity import check_outputs
 def rebuild_model(package: Package) -> nn.Module:
     """Rebuilds the PyTorch module of a package from its space, settings, arch and weights, and returns it in eval mode.
 
-    If the source of a space of the user's own was changed since the package was written, the module must have the same outputs
-    as an exported format of the package.
+    If the source of a space of the user's own was changed since the package was written, a warning says so, and the module must
+    have the same outputs as an exported format of the package in float32.
 
     Raises:
-        PackageError: The space is neither one of the hub nor one that can be imported here, the settings or the arch do not fit
-            it, or its source was changed so that the network is another one.
+        PackageError: The space is neither one of the hub nor one that can and may be imported here, the settings or the arch do
+            not fit it, or its source was changed, and the network is another one or no format shows that it is the same.
         WeightsError: The weights cannot be read, or do not fit the network.
     """
     manifest, change = package.manifest, source_change(package)
@@ -40,7 +40,10 @@ def rebuild_model(package: Package) -> nn.Module:
 
 
 def _check_same_outputs(package: Package, model: nn.Module, change: str) -> None:
-    """Compares `model` with an exported format of the package; raises PackageError if it has other outputs."""
+    """Compares `model` with the first format in float32 of the package.
+
+    Raises PackageError if it has other outputs, the package has no such format, or that format may not be loaded.
+    """
     name = next((name for name in package.manifest.exports if FORMATS[name].bounds == FLOAT32), None)
     if name is None:
         raise PackageError(f"{package.path} has no exact format to compare with: {_changed(package, change)}")

@@ -131,7 +131,10 @@ def classify(folder: Path, images: list[Path], top: int) -> dict[str, list[tuple
     Args:
         folder: Package folder.
         images: Image files.
-        top: Number of classes to return for each image.
+        top: Number of classes to return for each image; all are returned if there are fewer.
+
+    Raises:
+        Exception: A file of the package or an image cannot be read, or the model cannot be run; its class may be almost any.
     """
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     labels = (folder / "labels.txt").read_text("utf-8").removesuffix("\n").split("\n")

@@ -42,8 +42,9 @@ def write_proven_tensors(
         batches: Batches of real inputs, on which the outputs are compared in addition.
 
     Raises:
-        ExportError: The network does not return what its signature says, a format is for image classifiers only or cannot be
-            written or loaded, or (ParityError) the outputs of a format differ by more than allowed, or those of a row alone.
+        ExportError: The network does not return what its signature says or returns NaN or infinity, a format is for image
+            classifiers only or cannot be written or loaded, or (ParityError) the outputs of a format differ by more than
+            allowed, or those of a row alone, also in eager PyTorch.
     """
     other = [name for name in formats if name not in TENSOR_FORMATS]
     if other:

@@ -1,6 +1,6 @@
 """Writes the two files with which timm loads a model: config.json, and model.safetensors with tensors in timm's names.
 
-Only for archs that timm has. Which these are, the cards of the hub say: their weights come from a repository of timm.
+It does so only for archs that timm has: those of the cards whose weights come from a repository of timm.
 """
 
 import json
@@ -29,7 +29,9 @@ _OF_THE_HEAD = ("num_labels", "dropout_rate")
 
 
 def write_timm_files(package: Package, folder: Path) -> dict[str, Path]:
-    """Writes config.json and model.safetensors for timm into a folder; returns them by name, none if timm has no such arch.
+    """Writes config.json and model.safetensors for timm into a folder, and returns their paths by name.
+
+    The dict is empty, and nothing is written, if timm does not have the arch.
 
     `timm.create_model("hf-hub:OWNER/NAME", pretrained=True)` and `timm.create_model("local-dir:FOLDER", pretrained=True)` then
     give the logits of the package. A package that has files of these names, or whose preprocessing timm cannot express
@@ -124,6 +126,6 @@ def _pretrained_cfg(given: Preprocess, licence: str | None) -> dict[str, Any]:
 
 
 def _crop_pct(input_size: int, resize: int) -> float:
-    """Returns the share for which timm resizes to exactly `resize`: it rounds `input_size` / share down."""
+    """Returns the value of `crop_pct` for which timm resizes to exactly `resize`: it rounds `input_size` / `crop_pct` down."""
     share = input_size / resize
     return share if math.floor(input_size / share) == resize else input_size / (resize + 0.5)

@@ -64,7 +64,7 @@ def write_triton(package: Package, repository: Path, *, name: str | None = None,
             is below 1.
     """
     name = name or package.manifest.name
-    if (instances or 1) < 1:
+    if instances is not None and instances < 1:
         raise ExportError(f"instances = {instances} must be at least 1")
     entry = check_entry(repository, name, package.manifest.exports)
     with staged_folder(repository, name) as stage:

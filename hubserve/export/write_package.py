@@ -74,8 +74,9 @@ def write_package(
             tokenizer is not allowed, or `texts` are given for a model without one.
         TextError: A text is not allowed.
         MissingExtraError: The model has a tokenizer, and the library `tokenizers` is not installed.
-        ExportError: A format cannot be written, or (ParityError) its logits differ by more than allowed; with `failed`, only if
-            that holds for all of them.
+        ExportError: The outputs of eager PyTorch are not finite or, for an image or row alone, not those in a batch
+            (ParityError). A format cannot be written, or its logits differ by more than allowed (ParityError); with `failed`,
+            only if that holds for all of them. An entry of the state dict is not a tensor.
         WeightsError: The weights do not fit the network that its space, settings and arch give.
     """
     unknown = [name for name in formats if name not in FORMATS]
@@ -131,7 +132,10 @@ def write_package(
 
 
 def _text_batches(source: ModelSource, signature: ModelSignature, stage: Path, texts: Sequence[str]) -> list[tuple[Array]]:
-    """Writes tokenizer.json, if the model has a tokenizer, reads it again, and returns the tokens of `texts` in batches."""
+    """Writes tokenizer.json, if the model has a tokenizer, reads it again, and returns the tokens of `texts` in batches.
+
+    Raises PackageError, TextError and MissingExtraError as `write_package` does.
+    """
     if source.tokenizer is None:
         if texts:
             raise PackageError(f"{source.name} has no tokenizer, and {len(texts)} texts are given to compare its formats on")

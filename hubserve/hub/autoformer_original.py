@@ -1,4 +1,4 @@
-"""Subnets of AutoFormer, cut from the supernet files of its authors (microsoft/Cream, silent-chen/AutoFormer-model-zoo).
+"""Cuts subnets of AutoFormer from the supernet files of its authors (microsoft/Cream, silent-chen/AutoFormer-model-zoo).
 
 These supernets are wider than those of NNI, and queries, keys and values of a layer are one matrix whose rows alternate between
 the three. The biases do not alternate: they follow each other at the subnet's width, so that the bias of the values depends on
@@ -28,6 +28,8 @@ _NAMES = {
 
 def original_to_subnet(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
     """Returns the tensors of `model`, a subnet, cut from the authors' supernet file, under the model's keys.
+
+    As with `supernet_to_subnet`, the caller compares the keys and shapes of the result with the model.
 
     Raises:
         KeyFormatError: The file's supernet is another than that of `space`; without `space` this is not checked.

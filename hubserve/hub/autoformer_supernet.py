@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hubserve.errors import KeyFormatError
+from hubserve.errors import ArchError, KeyFormatError
 from hubserve.space import ModelSpace
 
 SUPERNET_LAYERS, LAYERS = "blocks.blocks.", "blocks."
@@ -61,8 +61,13 @@ def slice_supernet(state: Mapping[str, Tensor], space: ModelSpace, arch: Mapping
 
 def check_supernet(state: Mapping[str, Tensor], space: ModelSpace) -> None:
     """Raises KeyFormatError unless `state` has the keys and shapes of the supernet of `space`, as NNI publishes it."""
-    with torch.device("meta"):
-        model = space.freeze({label: max(choice.candidates) for label, choice in space.choices.items()})
+    try:
+        with torch.device("meta"):
+            model = space.freeze({label: max(choice.candidates) for label, choice in space.choices.items()})
+    except (ArchError, TypeError) as error:  # The largest candidates are no network of another space.
+        raise KeyFormatError(
+            f"this format is of the supernets of AutoFormer, and the space is {type(space).__name__}"
+        ) from error
     largest = model.state_dict()
     found = {_subnet_name(key): (key, tuple(tensor.shape)) for key, tensor in state.items()}
     wrong = [f"{name} of its largest network is missing" for name in largest if name not in found]

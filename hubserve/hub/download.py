@@ -38,7 +38,7 @@ class Download:
     Attributes:
         url: URL of the file, with the scheme http or https.
         path: Path of the complete file. Until all bytes are received, they are in a file of this name with ".part" appended.
-        sha256: Expected SHA-256 of the file in lower-case hexadecimal, or the first digits of it.
+        sha256: Expected SHA-256 of the file in lower-case hexadecimal, or the first digits of it; "" accepts every file.
         progress: Whether to show a progress bar on stderr; none is shown if stderr is not a terminal.
         timeout_seconds: Timeout of the connection and of each read, in seconds; an attempt fails when it expires.
         pause_seconds: Pause before the second attempt, in seconds; the pause before each further attempt is twice as long.

@@ -1,4 +1,4 @@
-"""Files on Google Drive: their address, the confirmation page of large ones, and the pages that are sent in place of a file."""
+"""Downloads files from Google Drive, if need be through its confirmation page, and reads the pages sent in place of a file."""
 
 import urllib.parse
 from dataclasses import replace

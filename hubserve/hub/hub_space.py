@@ -70,7 +70,8 @@ class HubSpace(ModelSpace):
         """Returns random values for each of `inputs`, with which a network can be called; see `example_arrays`.
 
         Args:
-            lengths: Length of the axes that have names, except "batch"; None is the same as {}.
+            lengths: Length of the axes that have names, except "batch"; those that are missing have the length 16, or the
+                nearest one that is allowed. None is the same as {}.
             batch: Number of examples.
             seed: Seed of the random numbers.
         """
@@ -144,6 +145,8 @@ class HubSpace(ModelSpace):
 
         Raises:
             CardError: There is no card of this name, or it belongs to another space.
+            ArchError: The card's arch is not in its space.
+            SpaceError: The value of a setting of the card is not allowed.
             WeightsUnavailableError: No source provides the weights, or they must be downloaded and this is forbidden.
             WeightsError: The file cannot be read, or the names and shapes of its tensors are not those of the network.
             StorageError: The disk to which the weights are downloaded is full, faulty or not writable.
@@ -161,7 +164,8 @@ def token_input(count: int, *, padding: int | None, longest: int | None, prepare
         count: Number of tokens; they are 0 to `count` - 1.
         padding: Token that fills up shorter sequences at the end; None if sequences cannot be filled up.
         longest: Length of the longest sequence; None if there is no limit.
-        prepared_by: What makes the tokens, see `InputEntry`.
+        prepared_by: "text" if the package's tokenizer makes the tokens from texts, "none" if the caller gives them; see
+            `InputEntry`.
     """
     return InputEntry(
         name="tokens",

@@ -33,10 +33,12 @@ def convert(
         state: State dict, with the keys of the file.
         model: Network whose state dict defines the keys and shapes; it may be on the meta device.
         key_format: Naming scheme of `state`, a key of `KEY_FORMATS`.
-        space: Model space of `model`. With it, formats whose file is a supernet check that it is the supernet of this space.
+        space: Model space of `model`. With it, formats whose file is a supernet check that it is the supernet of this space;
+            None leaves out this check.
 
     Raises:
-        KeyFormatError: `key_format` is unknown, a key is missing, a key is not one of the model, or a shape differs.
+        KeyFormatError: `key_format` is unknown or for other networks, a key is missing, a key is not one of the model, or a
+            shape differs.
     """
     if key_format not in KEY_FORMATS:
         raise KeyFormatError(f"no key format is called {key_format!r}. {suggest(key_format, KEY_FORMATS)}")

@@ -48,7 +48,7 @@ class LightSpeech(HubSpace):
     that. The statistics of the pitch are settings, since the original weights do not contain them.
 
     Args:
-        vocab_size: Number of different phonemes, including padding (0); 78 in the original.
+        vocab_size: Number of different phonemes, including padding (0), at least 2; 78 in the original.
         hidden_size: Number of channels, a multiple of 8 and at least 8; the number of heads of each operation must divide it.
         filter_size: Number of hidden channels of a feed-forward operation.
         ffn_kernel_size: Number of steps that the convolution of a feed-forward operation sees, odd.
@@ -76,7 +76,7 @@ class LightSpeech(HubSpace):
             See `LightSpeechNet`, also for the further arguments of training.
 
     Raises:
-        SpaceError: A number is below 1 or out of its range, a kernel is even, or an operation is unknown.
+        SpaceError: A number is below 1 or out of its range, a kernel is even, or an operation is unknown, or there is none.
     """
 
     vocab_size: int = 78
@@ -128,7 +128,7 @@ class LightSpeech(HubSpace):
 
     @property
     def inputs(self) -> tuple[InputEntry, ...]:
-        """The only input: the ids of phonemes, padded at the end with 0."""
+        """The only input: the ids of phonemes, padded at the end with 0; without padding if `mask_padding` is False."""
         padding = 0 if self.mask_padding else None
         return (token_input(self.vocab_size, padding=padding, longest=None, prepared_by="none"),)
 

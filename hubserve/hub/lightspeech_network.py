@@ -20,7 +20,7 @@ LOWEST_PITCH, HIGHEST_PITCH = 50.0, 1100.0
 """Frequencies in Hz of the lowest and the highest bin of the pitch."""
 
 N_PITCH_BINS = 255
-"""Number of the highest bin of the pitch; bin 1 is for steps without voice, too."""
+"""Index of the highest bin of the pitch; the lowest one has index 1 and is for frames without voice, too."""
 
 
 USUAL_PITCH = (220.0, 50.0)
@@ -32,11 +32,12 @@ class Speech(NamedTuple):
 
     Attributes:
         mel: Mel spectrogram (batch, frames, mel_bins); 0 for padding.
-        durations: Predicted number of frames of each phoneme (batch, length), int64. Where all of a sequence are 0, they are 1.
+        durations: Predicted number of frames of each phoneme (batch, length), int64; 0 for padding. If the prediction is 0 for
+            all phonemes of a sequence, each of them has 1.
         log_durations: Prediction of log(1 + duration) (batch, length); 0 for padding.
         pitch: Predicted pitch (batch, frames, 2): the normalised fundamental frequency, and a logit of a frame without voice.
         f0: Fundamental frequency in Hz (batch, frames), given or predicted; 1 for frames without voice and 0 for padding.
-        bins: Number of the embedding of the pitch (batch, frames), int64.
+        bins: Index of the pitch embedding of each frame (batch, frames), int64, from 1; see `pitch_bins`.
         decoder_input: Input of the decoder (batch, frames, hidden_size); 0 for padding.
     """
 
@@ -53,7 +54,8 @@ class LightSpeechNet(nn.Module):
     """The network of one arch of LightSpeech.
 
     In eval mode it computes durations and pitch itself unless they are given. In train mode, `mel2ph` must be given, since the
-    loss compares frames, and the predictions are returned from which its other parts are computed.
+    loss compares frames (this is not checked), and the predictions are returned from which the other parts of the loss are
+    computed.
 
     Args:
         encoder: The encoder of phonemes.
@@ -68,7 +70,7 @@ class LightSpeechNet(nn.Module):
         spk_embed_proj: Whether the network has a linear layer for speakers, which it does not use.
 
     Shapes:
-        forward: tokens (batch, length) int64, or a tuple of all arguments -> in eval mode, mel (batch, frames, mel_bins) and
+        forward: the arguments of `speech`, or one tuple of them -> in eval mode, mel (batch, frames, mel_bins) and predicted
             durations (batch, length) int64; in train mode, mel, the prediction of log(1 + duration) (batch, length), and the
             predicted pitch (batch, frames, 2).
     """
@@ -121,8 +123,8 @@ class LightSpeechNet(nn.Module):
 
         Args:
             tokens: Ids of phonemes (batch, length), int64; 0 is padding.
-            mel2ph: For each frame, the number of its phoneme in the sequence, from 1; 0 is padding. (batch, frames), int64.
-                None computes it from the predicted durations.
+            mel2ph: For each frame, the index of its phoneme in the sequence, counted from 1; 0 is padding. (batch, frames),
+                int64. None computes it from the predicted durations.
             pitch: Normalised fundamental frequency of each frame (batch, frames); None takes the predicted one.
             uv: Above 0 for frames without voice (batch, frames). None takes the prediction if `pitch` is None, and no frame
                 otherwise.
@@ -208,7 +210,10 @@ class FrameDecoder(nn.Module):
 
 
 def pitch_bins(f0: torch.Tensor) -> torch.Tensor:
-    """Returns the numbers of the bins, 1 to 255 on the mel scale from 50 to 1100 Hz, of frequencies in Hz; 1 for lower ones."""
+    """Returns the index of the bin of each frequency in Hz: 1 to 255, equally spaced on the mel scale from 50 to 1100 Hz.
+
+    Lower frequencies have 1, and higher ones 255. The result is int64 and has the shape of `f0`.
+    """
     low, high = (1127 * math.log1p(hertz / 700) for hertz in (LOWEST_PITCH, HIGHEST_PITCH))
     mel = 1127 * torch.log(1 + f0.clamp(min=0) / 700)
     scaled = (mel - low) * (N_PITCH_BINS - 1) / (high - low) + 1
@@ -216,7 +221,10 @@ def pitch_bins(f0: torch.Tensor) -> torch.Tensor:
 
 
 def _unvoiced(predicted: torch.Tensor, pitch: torch.Tensor | None, uv: torch.Tensor | None) -> torch.Tensor | None:
-    """Returns which frames have no voice (batch, frames), given or predicted; None if all have."""
+    """Returns which frames have no voice (batch, frames): by `uv`, or else as predicted.
+
+    None means that all frames have voice, which is assumed if `pitch` is given and `uv` is not.
+    """
     if uv is not None:
         return uv > 0
     return predicted[..., 1] > 0 if pitch is None else None

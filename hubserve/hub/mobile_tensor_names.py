@@ -163,10 +163,11 @@ def _is_mobilenet_v3(model: nn.Module) -> bool:
 def stages(model: nn.Module, name: str = "blocks") -> list[nn.Module]:
     """Returns the stages of a network, which are the children of its module `name`.
 
-    In a mobile network, each is a block or an `nn.Sequential` of blocks.
+    In a mobile network, each is a block or an `nn.Sequential` of blocks. The last three children of a MobileNetV3, which are no
+    stages, are left out.
 
     Raises:
-        KeyFormatError: The model has no such module.
+        KeyFormatError: The model has no such module, or no module `classifier`.
     """
     found = list(_child(model, name).children())
     # In a MobileNetV3 the last convolution, the pooling and the layer after it are also in `blocks`.

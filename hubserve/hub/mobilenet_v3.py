@@ -65,7 +65,7 @@ class MobileNetV3Space(HubSpace):
 
     Raises:
         SpaceError: The lengths of the tuples do not match, a name is unknown, `stride` does not end in 1, 1, the smallest depth
-            is below 1, or `num_labels` is below 1.
+            is below 1, or `num_labels` is below 1. An unknown `padding` is found only when a network is built.
     """
 
     num_labels: int = 1000

@@ -14,7 +14,7 @@ Masks = npt.NDArray[np.int64]
 
 
 def count_graphs(n_vertices: int, max_edges: int) -> int:
-    """Returns the number of graphs with at most `max_edges` edges and a path from the first to the last vertex.
+    """Returns the number of graphs with `n_vertices` vertices, at most `max_edges` edges and a path from first to last vertex.
 
     Each edge leads from a vertex to one with a larger number; isomorphic graphs count separately. The vertices are added one
     after the other. For this, graphs are counted by (number of vertices that are reached from the first, number of edges),
@@ -48,7 +48,7 @@ def count_unique_cells(n_vertices: int, max_edges: int, n_operations: int) -> in
     Args:
         n_vertices: Number of vertices of the cells, input and output included; at least 2.
         max_edges: Largest number of edges.
-        n_operations: Number of operations from which an inner vertex has one.
+        n_operations: Number of operations, of which each inner vertex has one.
     """
     graphs = _used_graphs(n_vertices, max_edges)
     labellings, numberings = np.zeros_like(graphs), np.zeros_like(graphs)

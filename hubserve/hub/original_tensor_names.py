@@ -1,4 +1,4 @@
-"""How the original authors of ProxylessNAS, AceNAS and DARTS, and pytorchcv, name the tensors of their published files.
+"""Maps the names of tensors in the published files of ProxylessNAS, AceNAS, DARTS and pytorchcv to those of our networks.
 
 ProxylessNAS and AceNAS number all blocks of a network, four for each stage, and leave out the numbers of skipped blocks; our
 networks count the blocks that are there. So these rules look at the file's keys, not at our network alone.
@@ -29,7 +29,11 @@ _PYTORCHCV_SEPARABLE = _PYTORCHCV_INVERTED[2:]
 
 
 def proxylessnas(state: Mapping[str, Tensor], model: nn.Module) -> Rename:
-    """Returns the names in the files of ProxylessNAS's authors (mit-han-lab/proxylessnas)."""
+    """Returns the names of the modules of `model` in `state`, a file of ProxylessNAS's authors (mit-han-lab/proxylessnas).
+
+    Raises:
+        KeyFormatError: `model` is not a mobile network.
+    """
     rename = {
         "stem.0": "first_conv.conv",
         "stem.1": "first_conv.bn",
@@ -41,7 +45,11 @@ def proxylessnas(state: Mapping[str, Tensor], model: nn.Module) -> Rename:
 
 
 def acenas(state: Mapping[str, Tensor], model: nn.Module) -> Rename:
-    """Returns the names in the files of AceNAS's authors (ultmaster/AceNAS)."""
+    """Returns the names of the modules of `model` in `state`, a file of AceNAS's authors (ultmaster/AceNAS).
+
+    Raises:
+        KeyFormatError: `model` is not a mobile network.
+    """
     rename = {
         "stem.0": "first_conv.0",
         "stem.1": "first_conv.1",
@@ -53,7 +61,11 @@ def acenas(state: Mapping[str, Tensor], model: nn.Module) -> Rename:
 
 
 def pytorchcv(state: Mapping[str, Tensor], model: nn.Module) -> Rename:
-    """Returns the names of a ProxylessNAS in pytorchcv (osmr/imgclsmob)."""
+    """Returns the names of the modules of `model`, a ProxylessNAS, in `state`, a file of pytorchcv (osmr/imgclsmob).
+
+    Raises:
+        KeyFormatError: `model` is not a mobile network.
+    """
     rename = {
         "stem.0": "features.init_block.conv",
         "stem.1": "features.init_block.bn",
@@ -102,7 +114,10 @@ def _numbered(
 def darts(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Returns the tensors of a file of DARTS's authors (quark0/darts) under our keys.
 
-    Tensors of the auxiliary head, which only training uses, are left out if `model` has none.
+    Tensors of the auxiliary head, which only training uses, are left out: the file does not fit a `model` that has this head.
+
+    Raises:
+        KeyFormatError: `model` is not a network of cells, with modules `stages` and `classifier`.
     """
     places = [(s, c) for s, stage in enumerate(stages(model, "stages")) for c, _ in enumerate(stage.children())]
     return {_darts_key(key, places): tensor for key, tensor in state.items() if not key.startswith("auxiliary_head.")}

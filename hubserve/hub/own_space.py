@@ -30,7 +30,7 @@ def _problem(found: Any) -> str | None:
 
 
 SPACE_KIND = NamedKind("hubserve.spaces", "no model space is called", SpaceError, _problem)
-"""How model spaces are found by their names."""
+"""Entry points, error class and check with which `find_named` finds the class of a space by its name or import path."""
 
 
 @cache

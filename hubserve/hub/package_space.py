@@ -22,7 +22,8 @@ def package_space(package: Package) -> HubSpace:
 
     Raises:
         PackageError: The module is not found, or its author is not trusted.
-        SpaceError: There is no such space or setting, or the module cannot be imported.
+        SpaceError: There is no such space or setting, the module cannot be imported, or the package has a space of the user's
+            own and does not record where its code came from.
     """
     manifest, source = package.manifest, package.manifest.space_source
     if source is None:
@@ -37,9 +38,9 @@ def package_space(package: Package) -> HubSpace:
 
 
 def source_change(package: Package) -> str | None:
-    """Returns a phrase that says how the source of the package's own space was changed; None if it was not.
+    """Returns a phrase that says how the source of the package's own space was changed since the package was written.
 
-    None is also returned for a space of the hub, and where the module is not found.
+    Returns None if it was not changed, for a space of the hub, and where the module is not found.
     """
     source = package.manifest.space_source
     file = None if source is None else locate_module(source.module)
@@ -47,7 +48,10 @@ def source_change(package: Package) -> str | None:
 
 
 def record_own_space(package: Package) -> None:
-    """Records that this user wrote a package here, so that `package_space` imports a space of the user's own for it."""
+    """Records that this user wrote a package here, so that `package_space` imports a space of the user's own for it.
+
+    Nothing is recorded for a space of the hub, and where the module is not found.
+    """
     source = package.manifest.space_source
     file = None if source is None else locate_module(source.module)
     if source is not None and file is not None:

@@ -49,7 +49,8 @@ def load_frozen(
     Raises:
         ArchError: The card's arch is not in the space.
         WeightsUnavailableError: No source provides the weights, or they must be downloaded and this is forbidden.
-        WeightsError: The file cannot be read, or the names and shapes of its tensors are not those of the network.
+        WeightsError: The file cannot be read, `key_format` is unknown, or the names and shapes of the file's tensors are not
+            those of the network.
         StorageError: The disk to which the weights are downloaded is full, faulty or not writable.
     """
     if not pretrained:
@@ -72,15 +73,17 @@ def load_weights(
     Args:
         space: The space of the arch.
         arch: The arch: a dict from labels to chosen values.
-        path: Path of a safetensors file if it ends in ".safetensors", otherwise of a file that `torch.save` wrote.
+        path: Path of the file, of one of the kinds that `read_state_dict` reads, such as safetensors or that of `torch.save`.
         key_format: Naming scheme of the tensors in the file, a key of `hubserve.hub.key_formats.KEY_FORMATS`.
-        entry: Key of the state dict in the file's dict; None is the entry of the key format (`ENTRIES`), or one of the usual.
+        entry: Key of the state dict in the file's dict; None takes the entry of the key format (`ENTRIES`), if it has one, else
+            the first of the usual keys that the file has (`hubserve.hub.read_state_dict.CONTAINERS`).
         member: End of the path of the file of weights in an archive of several; see `read_state_dict`.
 
     Raises:
         ArchError: `arch` is not in the space.
         WeightsError: The file cannot be read. The message names the file.
-        KeyFormatError: The names and shapes of the tensors are not those of the network. The message names the file.
+        KeyFormatError: `key_format` is unknown, or the names and shapes of the tensors are not those of the network. The
+            message names the file.
     """
     state = read_state_dict(path, entry=entry or ENTRIES.get(key_format), member=member)
     # The meta device avoids that weights are allocated and initialised only to be replaced.

@@ -43,7 +43,8 @@ class ProxylessNAS(HubSpace):
         forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
 
     Raises:
-        SpaceError: `base_widths` does not have nine entries, or `num_labels` is below 1.
+        SpaceError: `base_widths` does not have nine entries, or `num_labels` is below 1. An unknown `padding` is found only
+            when a network is built.
     """
 
     num_labels: int = 1000

@@ -32,7 +32,7 @@ ENDINGS = (".pth", ".pt", ".pth.tar", ".bin", ".ckpt", ".safetensors")
 """Endings of files of weights in an archive."""
 
 MOST_MEMBER_BYTES = 16 * 2**30
-"""Longest file of weights that is unpacked from an archive, in bytes."""
+"""Largest file of weights that is unpacked from a tar archive, in bytes."""
 
 
 def read_state_dict(path: Path, *, entry: str | None = None, member: str | None = None) -> dict[str, Tensor]:
@@ -40,18 +40,18 @@ def read_state_dict(path: Path, *, entry: str | None = None, member: str | None 
 
     The file is a .safetensors file, a PyTorch file of any version, a ZIP or tar archive that contains one of these, or a .tsm
     file by TorchSharp. A state dict inside a dict under one of the keys `CONTAINERS` is found, and `PREFIXES` that all keys
-    have are removed. Objects beside the tensors, such as a training configuration, are ignored
+    have are removed, except in a .tsm file. Objects beside the tensors, such as a training configuration, are ignored
     (`hubserve.hub.restricted_unpickler`).
 
     Args:
         path: The file.
         entry: Key of the state dict in the dict of the file, for a file with several; it is used if the file has it, and a file
             that is a bare state dict is read as it is.
-        member: End of the path of the file in the archive; None if the archive contains only one file of weights.
+        member: End of the path of the file in the archive; None if the archive contains only one file of weights (`ENDINGS`).
 
     Raises:
-        WeightsError: The file is missing, corrupt, of another kind, has several state dicts and not `entry`, or `member` is not
-            in the archive.
+        WeightsError: The file is missing, corrupt, of another kind, or unpacks to too many bytes; it has several state dicts
+            and not `entry`; or not exactly one file in the archive fits `member`.
     """
     check_is_file(path)
     if path.suffix == TORCHSHARP_ENDING:
@@ -80,7 +80,10 @@ def read_state_dict(path: Path, *, entry: str | None = None, member: str | None 
 
 
 def _unpickled(file: Any, path: Path) -> tuple[object, bool]:
-    """Returns the object in a PyTorch file, and whether other objects than tensors and numbers had to be made inert."""
+    """Returns the object in a PyTorch file, and whether other objects than tensors and numbers had to be made inert.
+
+    Raises WeightsError if it cannot be unpickled, and torch's errors, such as RuntimeError, if it is corrupt.
+    """
     try:
         return torch.load(file, map_location="cpu", weights_only=True), False
     except pickle.UnpicklingError:

@@ -52,8 +52,8 @@ def get_space(name: str, settings: Mapping[str, Any] | None = None, *, refused: 
         refused: Reason for which other spaces than those of `SPACES` are not imported; None imports them.
 
     Raises:
-        SpaceError: There is no space of this name, it cannot be imported or may not be, the space has no such setting, or the
-            value of a setting is not allowed.
+        SpaceError: There is no space of this name, it cannot be imported or may not be, what was imported is no model space (a
+            frozen dataclass derived from ModelSpace), the space has no such setting, or the value of a setting is not allowed.
     """
     space = space_class(name, refused=refused)
     known = [field.name for field in fields(space)]  # type: ignore[arg-type]
@@ -68,7 +68,10 @@ def get_space(name: str, settings: Mapping[str, Any] | None = None, *, refused: 
 
 
 def space_class(name: str, *, refused: str | None = None) -> type[HubSpace]:
-    """Returns the class of the model space `name`; arguments and errors are those of `get_space`."""
+    """Returns the class of the model space `name`, without an instance; arguments and errors are those of `get_space`.
+
+    For a user's own class that is not derived from HubSpace, it is the class that `as_hub_space` derives from it.
+    """
     return as_hub_space(find_named(name, SPACES, SPACE_KIND, refused=refused))
 
 
@@ -87,7 +90,7 @@ def card_space(card: Card) -> HubSpace:
     """Returns an instance of the model space that `card` names, with the settings of the card.
 
     Raises:
-        CardError: There is no space of this name, the space has no such setting, or the value of a setting is not allowed.
+        CardError: The hub has no space of this name, the space has no such setting, or the value of a setting is not allowed.
     """
     try:
         return get_space(card.space, card.settings, refused="a card names a space of the hub")
@@ -123,7 +126,8 @@ def load_model(
         CardError: There is no card of this name, or its space or one of its settings is unknown or not allowed.
         ArchError: The card's arch is not in its space.
         WeightsUnavailableError: No source provides the weights, or they must be downloaded and this is forbidden.
-        WeightsError: The file cannot be read, or the names and shapes of its tensors are not those of the network.
+        WeightsError: The file cannot be read, the names and shapes of its tensors are not those of the network, `key_format` is
+            unknown, or a file in the folder `weights` is not the one of the card, by SHA-256, git id or size.
         StorageError: The disk to which the weights are downloaded is full, faulty or not writable.
     """
     card = load_card(card) if isinstance(card, str) else card

@@ -25,7 +25,10 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class Inert(dict):  # type: ignore[type-arg]
-    """Stands for an object of a class that is not allowed: accepts any argument, state and item, and does nothing with it."""
+    """Stands for an object of a class that is not allowed: accepts any argument and state, and ignores it.
+
+    It keeps the items of a subclass of dict, and ignores those of a list or set.
+    """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__()
@@ -40,13 +43,13 @@ class Inert(dict):  # type: ignore[type-arg]
         return id(self)
 
     def append(self, item: object) -> None:
-        """Accepts an item, as unpickling a subclass of list asks for."""
+        """Ignores an item, which unpickling a subclass of list appends."""
 
     def extend(self, items: object) -> None:
-        """Accepts items, as unpickling a subclass of list asks for."""
+        """Ignores items, which unpickling a subclass of list appends."""
 
     def add(self, item: object) -> None:
-        """Accepts an item, as unpickling a subclass of set asks for."""
+        """Ignores an item, which unpickling a subclass of set adds."""
 
 
 _STORAGES = {
@@ -72,7 +75,7 @@ def load(file: IO[bytes], **options: Any) -> Any:
     Files older than torch 1.6 begin with three objects that `torch.load` reads by this function.
 
     Raises:
-        pickle.UnpicklingError: The file is corrupt.
+        pickle.UnpicklingError: The file is corrupt. As with `pickle.load`, other errors such as EOFError are possible.
     """
     return Unpickler(file, **options).load()
 
@@ -81,6 +84,6 @@ def loads(data: bytes, **options: Any) -> Any:
     """Returns the object in the bytes, as `pickle.loads` does, read by `Unpickler`.
 
     Raises:
-        pickle.UnpicklingError: The bytes are corrupt.
+        pickle.UnpicklingError: The bytes are corrupt; other errors are possible, as with `load`.
     """
     return load(io.BytesIO(data), **options)

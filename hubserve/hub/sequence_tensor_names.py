@@ -1,4 +1,4 @@
-"""How the original code of LightSpeech, and ML.NET for NAS-BERT, name the tensors of their files.
+"""Renames the tensors in the files of LightSpeech's authors, and in those of ML.NET for NAS-BERT, to the names of our networks.
 
 A key without a rule is put in brackets, which no network has, so that `hubserve.hub.key_formats.convert` reports it.
 """
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from hubserve.errors import KeyFormatError
 from hubserve.hub.lightspeech_network import USUAL_PITCH
 from hubserve.weights_warning import warn_of_weights
 
@@ -55,7 +56,8 @@ def neuralspeech_lightspeech(state: Mapping[str, Tensor], model: nn.Module) -> d
     The phoneme embedding, which is there twice, is taken from its later key, as torch does. Tensors that have no effect are
     left out: the buffers of the position embeddings, and the layer for speakers if `model` has none.
 
-    A WeightsWarning says that the file has no statistics of the pitch, if `model` has the default ones.
+    The joint matrix of queries, keys and values becomes three. A WeightsWarning says that the file has no statistics of the
+    pitch, if `model` has the default ones.
     """
     if (getattr(model, "f0_mean", None), getattr(model, "f0_std", None)) == USUAL_PITCH:
         warn_of_weights(
@@ -81,9 +83,14 @@ def mlnet_nasbert(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Te
     """Returns the tensors of a NAS-BERT of ML.NET (dotnet/machinelearning, NasBert) under our keys.
 
     Files of a pre-trained encoder have no classifier. It is then initialised at random, which a WeightsWarning says.
+
+    Raises:
+        KeyFormatError: `model` has no classifier.
     """
     converted = {_nasbert_key(key): tensor for key, tensor in state.items()}
-    weight = model.state_dict()["classifier.weight"]
+    weight = model.state_dict().get("classifier.weight")
+    if weight is None:
+        raise KeyFormatError(f"this format is of NAS-BERT, and {type(model).__name__} has no classifier.weight")
     if "classifier.weight" not in converted and "classifier.bias" not in converted:
         warn_of_weights(
             "the file has an encoder and no classifier, which is initialised at random: train it before it is used to classify"

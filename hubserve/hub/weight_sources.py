@@ -1,4 +1,4 @@
-"""Fetches the weights of a card from its sources: a URL, the Hugging Face hub or an installed package.
+"""Finds the weights of a card on this machine, or downloads them from a URL, Google Drive or the Hugging Face hub.
 
 Environment variables:
     HUBSERVE_HOME: Folder of downloaded files; `hubserve.home` defines the default.
@@ -39,7 +39,8 @@ def fetch_first(
     Args:
         sources: Sources of the weights; they are tried in this order.
         what: Name of the model, for the error message.
-        download: Whether files may be downloaded; if False, only files in the caches and in installed packages are found.
+        download: Whether files may be downloaded; if False, only files on this machine are found: those in the caches and in
+            installed packages, at a source's path, and those that a person saved. HUBSERVE_OFFLINE forbids it in any case.
         progress: Whether to show a progress bar on stderr; none is shown if stderr is not a terminal.
 
     Raises:
@@ -70,7 +71,7 @@ def fetch(source: WeightSource, *, download: bool = True, progress: bool = True)
 
     Raises:
         WeightsUnavailableError: The source does not have the file, or it must be downloaded and this failed or is forbidden.
-        ChecksumError: The SHA-256 of the file is not the one of `source`.
+        ChecksumError: The SHA-256, git id or size of the file is not the one of `source`.
         StorageError: The disk to which a URL is downloaded is full, faulty or not writable.
     """
     online = download and not offline()
@@ -110,7 +111,8 @@ def _fetch_url(source: WeightSource, online: bool, progress: bool) -> Path:
 
     Raises:
         WeightsUnavailableError: The download failed, or `online` is False and the file is not there.
-        ChecksumError: The file is not the one of `source`, and could not be fetched again.
+        ChecksumError: The file is not the one of `source`, and `online` is False; or the downloaded one is not, and is deleted.
+        StorageError: The disk is full, faulty or not writable.
     """
     path = cached_path(source)
     if path.exists():

@@ -36,7 +36,7 @@ class SourceAnswer:
 
 
 def on_this_machine(sources: Sequence[WeightSource]) -> bool:
-    """Returns True if a file of one of the sources is on this machine and matches its hash; nothing is downloaded."""
+    """Returns True if a file of one of the sources is on this machine and matches its hash and size; nothing is downloaded."""
     return any(here(source) == "yes" for source in sources)
 
 

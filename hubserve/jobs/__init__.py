@@ -19,7 +19,7 @@ This package imports neither torch nor Optuna, so that the service can list, sta
 >>> run = create(definition, name="digits_quickstart")    # text of a job file, or a mapping; JobError if it is not valid
 >>> start(run)                                            # in a process of its own, which outlives the caller
 >>> read(run)                                             # JobStatus; "failed" if the process was killed
->>> find("digits_quickstart-20261125-102135-3f2a")        # JobNotFoundError for an unknown or malformed id
+>>> find("digits_quickstart-20261125-102135-3f2a9c01")    # JobNotFoundError for an unknown or malformed id
 >>> list_runs()                                           # newest first; `list_summaries()` reads their states
 >>> request_stop(run)                                     # returns at once; the state is "stopping" until the job has ended
 >>> stop(run, grace_seconds=20)                           # SIGTERM, then SIGKILL; waits and returns the final JobStatus

@@ -29,7 +29,7 @@ class AvailableJob:
 
     @property
     def summary(self) -> str:
-        """The job's summary. If the file cannot be read or is not a valid job, the error message in its place.
+        """The job's summary; the error message if the file cannot be read or is not a valid job.
 
         The file is read at each access.
         """

@@ -57,8 +57,9 @@ class JobRecord(BaseModel):
 class DataEntry(JobRecord):
     """The data set of a job, with parts for training, validation and test.
 
-    A job file may give a string in place of the mapping. It is "digits", an import path, or the place of the user's own images:
-    a folder, a file that ends in .csv, .tsv or .parquet, or `hf://owner/name` for a data set of the Hugging Face hub.
+    A job file may give a string in place of the mapping. It is "digits", "movie-sentences", "spoken-numbers", an import path,
+    or the place of the user's own images: `hf://owner/name` for a data set of the Hugging Face hub, a file that ends in .csv,
+    .tsv or .parquet, or a folder. Any other string counts as a folder.
 
     Attributes:
         name: Name of a data set of `hubserve.data.named_datasets`: "digits", "movie-sentences", "spoken-numbers", "cifar10",
@@ -67,16 +68,17 @@ class DataEntry(JobRecord):
             group "hubserve.datasets".
         folder: Folder that holds the images or texts. A relative path starts in the folder where the job is submitted. None for
             "digits", "movie-sentences", "spoken-numbers", "listing", "text-listing" and "hf". If it is given, a function of the
-            user's own is called with it.
+            user's own is called with it. Whether the data set needs it is checked when the data is loaded.
         file: The CSV, TSV or Parquet file of a "listing" or "text-listing"; a relative path starts in the folder where the job
             is submitted. None for all other data sets.
         dataset: Name of the data set on the Hugging Face hub, such as "owner/name", for "hf"; None for all other data sets.
         settings: Keyword arguments of the function that loads the data set, such as `size` in pixels and `val_share`.
-        workers: Number of processes that read images, 0 to 256; 0 reads them in the process that trains.
+        workers: Number of processes that read images, 0 to 256; 0 reads them in the process that trains. Only searches of a
+            model space use it.
 
     Raises:
-        pydantic.ValidationError: A key that the data set needs is missing, or `folder`, `file` or `dataset` is given for a data
-            set that does not use it.
+        pydantic.ValidationError: `file` or `dataset` is missing for a data set that needs it, or given for one that does not
+            use it; or `folder` is given for "listing", "text-listing" or "hf".
     """
 
     name: str
@@ -92,7 +94,7 @@ class DataEntry(JobRecord):
         """Returns the mapping that a string stands for; anything but a string is returned unchanged."""
         if not isinstance(given, str):
             return given
-        if given in ("digits", "movie-sentences"):
+        if given in ("digits", "movie-sentences", "spoken-numbers"):
             return {"name": given}
         if is_import_path(given):
             return {"name": given}
@@ -107,7 +109,8 @@ class DataEntry(JobRecord):
         """Returns the record itself.
 
         Raises:
-            ValueError: `file` or `dataset` is missing although the data set needs it, or a key is given that it does not use.
+            ValueError: `file` or `dataset` is missing although the data set needs it, or a key is given that it does not use,
+                except `folder` for a data set without a place.
         """
         key = {"listing": "file", "text-listing": "file", "hf": "dataset"}.get(self.name, "folder")
         others = [other for other in ("folder", "file", "dataset") if other != key and getattr(self, other) is not None]
@@ -145,7 +148,7 @@ class Publish(JobRecord):
     """How the resulting network is exported, profiled and published.
 
     Attributes:
-        name: Name in the model store; None takes the job's name in lower case.
+        name: Name in the model store; None takes the job's name in lower case, without "_" and "-" at its end.
         formats: Formats to export, of "onnx", "torchscript" and "pt2"; "onnx" must be one of them. The default is "onnx" and
             "torchscript"; "torchscript" is left out if this version of Python does not support it.
         profile_seconds: Largest number of seconds that the latency of the package is measured for, above 0.
@@ -165,7 +168,7 @@ class Publish(JobRecord):
 
 
 class Job(JobRecord):
-    """The keys that all jobs have. Its subclasses are `SearchJob` and `FineTuneJob`.
+    """The keys that all jobs have. Its subclasses are `SearchJob`, `FineTuneJob` and, below that, `ShrinkJob`.
 
     Attributes:
         name: Name of the job, with which the ids of its runs begin: letters, digits, "_" and "-", at most 60, the first one a
@@ -186,7 +189,7 @@ class Job(JobRecord):
 
     @property
     def store_name(self) -> str:
-        """The name under which the network is published in the model store: `publish.name`, or the job's name in lower case."""
+        """The network's name in the model store: `publish.name`, or the job's in lower case without "_" and "-" at its end."""
         given = self.publish.name if self.publish is not None else None
         return given or self.name.lower().rstrip("_-")
 

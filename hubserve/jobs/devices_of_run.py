@@ -15,7 +15,7 @@ def check_same_devices(run: Run, asked: Job) -> None:
         asked: Job with the options of the command; a recipe without `devices` asks for no number.
 
     Raises:
-        JobError: The numbers differ.
+        JobError: The numbers differ, or the job of the run cannot be read.
     """
     begun = parse_job(run.definition(), where=run.id)
     if not isinstance(begun, FineTuneJob) or not isinstance(asked, FineTuneJob):

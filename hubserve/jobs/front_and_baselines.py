@@ -29,8 +29,9 @@ class Baselines(JobRecord):
 
     Attributes:
         uniform: Number of networks that are scaled by hand, 0 to 9: in each, all choices take the candidate at the same place
-            of their lists, evenly spread from the first candidates to the last ones.
-        archs: Archs of the user's own by their names; each maps the label of a choice to the chosen value.
+            of their lists, evenly spread from the first candidates to the last ones. Archs that the space does not allow, and
+            repeated ones, are left out.
+        archs: Archs of the user's own by their names, at most 20; each maps the label of a choice to the chosen value.
     """
 
     uniform: Annotated[int, Field(ge=0, le=9)] = 0

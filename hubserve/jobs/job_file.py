@@ -30,7 +30,8 @@ def parse_job(text: str, *, where: str) -> Job:
         where: Where the text comes from, for example a path; error messages begin with it.
 
     Raises:
-        JobError: The text is not YAML, or a key is missing, unknown or out of range; the message lists up to ten mistakes.
+        JobError: The text is not YAML or not a mapping, has a key twice or more than `MOST_REFERENCES` aliases, or is not a
+            job; see `parse_mapping`.
     """
     try:
         given = yaml.load(text, Loader=_Loader)
@@ -54,8 +55,8 @@ def parse_mapping(given: Mapping[str, Any], *, where: str) -> Job:
         where: Where the mapping comes from; error messages begin with it.
 
     Raises:
-        JobError: A key is missing, unknown or out of range; the message lists up to ten mistakes. Or there are both `start` and
-            `space`.
+        JobError: A key is missing, unknown or out of range, or keys do not fit together; the message lists up to ten mistakes.
+            Or there are both `start` and `space`.
     """
     if "start" in given and "space" in given:
         raise JobError(f"{where} is not a job: it has start and space; the space of a search with start is that of its model")
@@ -83,7 +84,7 @@ def dump_job(definition: Mapping[str, Any]) -> str:
     """Returns the text of a job file, in YAML, for a definition that is given as a mapping.
 
     Raises:
-        JobError: The mapping holds values other than numbers, strings, lists and mappings.
+        JobError: The mapping holds a value that YAML's safe dumper does not write, such as an object of a class or an array.
     """
     try:
         return yaml.safe_dump(dict(definition), sort_keys=False, allow_unicode=True)

@@ -18,7 +18,9 @@ from hubserve.jobs.search_job import SearchJob
 from hubserve.jobs.shrink_job import ShrinkJob
 
 Rule = Callable[[Any, JobLimits, Job], str | None]
-"""Function (value of a key, limits, the whole job) that returns what is wrong with the value; None if nothing is."""
+"""Function (value of a key, limits, the whole job) that returns what is wrong with the value; None if nothing is.
+
+If `limits.roots` is None, as for jobs from the command line, the rules of texts, names, paths and mappings return None."""
 
 MAX_SUMMARY = 2000
 """Largest number of characters of the summary of a job over HTTP."""
@@ -124,7 +126,10 @@ def _workers(value: int, limits: JobLimits, job: Job) -> str | None:
 
 
 def _readers(value: int, limits: JobLimits, job: Job) -> str | None:
-    """Returns an error message if there would be more processes that read images than processes are allowed, else None."""
+    """Returns an error message if there would be more processes that read images than processes are allowed, else None.
+
+    Values of 0 and 1 are always allowed.
+    """
     # One reader more or less does not matter: it is the number of evaluating processes then.
     if value <= 1:
         return None

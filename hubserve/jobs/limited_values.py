@@ -31,7 +31,10 @@ def check_values(key: str, value: Any) -> None:
 
 
 def too_large(value: Any, depth: int = 0) -> str | None:
-    """Returns an error message if a value at the nesting `depth`, or one in it, is not allowed, else None."""
+    """Returns an error message if a value at the nesting `depth`, or one in it, is not allowed, else None.
+
+    The keys of mappings are checked, too. A text that is a number counts as one.
+    """
     if isinstance(value, str) and len(value) > MAX_TEXT:
         return f"a text of {len(value)} characters; {MAX_TEXT} are allowed"
     value = _number(value)
@@ -49,12 +52,17 @@ def too_large(value: Any, depth: int = 0) -> str | None:
 
 
 def image_sizes(value: Any, limits: JobLimits) -> str | None:
-    """Returns an error message if a setting of `SIZES`, at any depth of `value`, is too large, else None."""
+    """Returns an error message if a setting of `SIZES` is above `limits.image_size`, else None.
+
+    Settings in mappings and lists at any depth are checked, and each number of a list.
+    """
+    if isinstance(value, list | tuple):
+        return next((problem for entry in value if (problem := image_sizes(entry, limits)) is not None), None)
     if isinstance(value, dict):
         for name, entry in value.items():
-            size = _number(entry)
-            if name in SIZES and isinstance(size, int | float) and (problem := at_most(size, limits.image_size)):
-                return f"{name}: {problem}"
+            for size in map(_number, entry if isinstance(entry, list | tuple) else [entry]):
+                if name in SIZES and isinstance(size, int | float) and (problem := at_most(size, limits.image_size)):
+                    return f"{name}: {problem}"
             if (problem := image_sizes(entry, limits)) is not None:
                 return problem
     return None

@@ -29,8 +29,8 @@ def start(run: Run) -> None:
     The process is `python -m hubserve.pipeline FOLDER`; its output is appended to log.txt. Returns as soon as it is started.
 
     Raises:
-        JobError: The job is running or done, the folder is no run folder or its limits.json is corrupt, or the process cannot
-            be started.
+        JobError: The job is running or done, the folder is no run folder, its status.json or limits.json cannot be read, or the
+            process cannot be started.
         StorageError: The run folder cannot be written.
     """
     lock = _take_lock(run)
@@ -61,7 +61,7 @@ def hold(run: Run) -> Iterator[None]:
 
     Raises:
         JobError: The run is running in another process, or the folder is no run folder.
-        StorageError: The run folder cannot be written.
+        OSError: The run folder cannot be written (StorageError for the file `pid`).
         KeyboardInterrupt: The job was asked to stop before the block began.
     """
     lock = _inherited_lock(run)
@@ -152,7 +152,12 @@ def delete(run: Run) -> None:
 
 
 def _queue(run: Run) -> None:
-    """Writes the state "queued" and removes an earlier request to stop. Raises JobError if the job is done."""
+    """Writes the state "queued" and removes an earlier request to stop.
+
+    Raises:
+        JobError: The job is done, or its status.json cannot be read.
+        OSError: The run folder cannot be written.
+    """
     status = run.written_status()
     if status.state == "done":
         raise JobError(f"{run.id} is done{f': it published {status.published}' if status.published else ''}; submit it anew")

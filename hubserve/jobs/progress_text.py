@@ -1,4 +1,4 @@
-"""The status of a job as text for a terminal or log: scores, remaining time, and a line for each new trial and message."""
+"""Writes the status of a job as text for a terminal or log: scores, remaining time, a line for each new trial and message."""
 
 import re
 import sys
@@ -13,7 +13,8 @@ SECONDS_BETWEEN_COUNTS = 15.0
 class ProgressLines:
     """Prints what is new in the successive statuses of a job on stderr: ended trials and new messages, one a line.
 
-    Messages that differ only in their numbers, such as "128 of 500 images", are printed at most every `SECONDS_BETWEEN_COUNTS`.
+    Messages that differ only in their numbers, such as "128 of 500 images", are printed at most every `SECONDS_BETWEEN_COUNTS`,
+    and those that count the trials of a search are not printed.
     """
 
     def __init__(self) -> None:

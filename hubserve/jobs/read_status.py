@@ -114,7 +114,7 @@ def _corrected(run: Run, written: Callable[[], S]) -> S:
 
 
 def is_running(run: Run) -> bool:
-    """Returns True if the process of this run is alive."""
+    """Returns True if the process of this run is alive; False, too, if this user may not read the file `pid`."""
     return process_of(run).is_alive()
 
 

@@ -180,7 +180,7 @@ def create(
         limits: What the job may access and use.
 
     Raises:
-        JobError: The definition is not a valid job; see `parse_job`.
+        JobError: The definition is not a valid job, see `parse_job`; or a mapping that is not plain data, see `dump_job`.
         StorageError: The folder cannot be written.
         OutputError: There is no folder that can serve as HUBSERVE_HOME; see `hubserve.home.home`.
     """

@@ -223,12 +223,12 @@ class SearchJob(Job):
         strategy: Strategy that proposes archs or trains a supernet.
         recipe: How the network of each trial, or the supernet, is trained.
         evaluator: The evaluator that scores the archs. If None, the network of each arch is trained with `recipe`, and its
-            score is its accuracy on the validation part.
+            score is its accuracy, or its loss if it does not classify, on the validation part.
         objectives: Direction of each score to optimize, by the name of the score. A list of names stands for their usual
             directions, or for "maximize". By the first one the winner is chosen among the trials that meet the constraints. It
             is val_acc, or val_loss for networks that do not classify; the score of the evaluator "ZeroCost"; or with another
-            `evaluator` any score that this gives.
-        constraints: Upper bound of each constrained measure, by the name of the measure.
+            `evaluator` any score that this gives. The default is the score of "ZeroCost", or else val_acc.
+        constraints: Upper bound, above 0, of each constrained measure: "params", "macs" or "latency_ms".
         zero_cost_filter: Filter of archs before they are trained. If None, all archs that meet the constraints are trained.
         budget: When the search ends.
         pruner: Ends trials early that are worse than others after as many epochs; None trains all to their end. It needs a
@@ -242,7 +242,7 @@ class SearchJob(Job):
         publish: How the network is published, and how many members of the Pareto front with it.
 
     Raises:
-        pydantic.ValidationError: A key or value is not allowed, or an objective has the wrong direction.
+        pydantic.ValidationError: A key or value is not allowed; an objective is unknown or has the wrong direction or place.
     """
 
     space: SpaceEntry

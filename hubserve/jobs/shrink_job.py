@@ -29,7 +29,8 @@ class CutBudget(JobRecord):
 
     Attributes:
         trials: Largest number of networks that are scored, at least 1.
-        search_share: Share of `recipe.minutes` after which no further network is scored, in (0, 0.5].
+        search_share: Share of `recipe.minutes` after which no further network is scored, in (0, 0.5]; without minutes there is
+            no such limit.
         start_share: Share of `recipe.minutes`, or of `recipe.epochs`, for the training before the search, in [0, 1): that of
             the whole network, or that of the shared weights. The rest trains the network that was found. A model whose classes
             are those of the data is not trained before its blocks are fitted.
@@ -55,8 +56,12 @@ class ShrinkJob(FineTuneJob):
             to its features by least squares, which takes seconds, and networks are scored by how near they come to them.
             "shared": the weights of all networks are trained together, and networks are scored by their accuracy on the
             validation images.
-        random_networks: Number of random networks that are trained in each step besides the largest and the smallest one, if
-            `weights` is "shared".
+        random_networks: Number of random networks that are trained in each step besides the largest and the smallest one, 0 to
+            16, if `weights` is "shared".
+
+    Raises:
+        pydantic.ValidationError: A key or value is not allowed, there are both constraints of latency, `recipe.epochs` is 1, or
+            `budget.start_share` is 0 and `weights` is "shared".
     """
 
     strategy: MultiTrialEntry = MultiTrialEntry(name="RegularizedEvolution", arguments={})

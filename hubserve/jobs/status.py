@@ -129,15 +129,15 @@ class ComparedRow(_Record):
     """A network that a search trained, tested and profiled, for the comparison of what it found with networks made by hand.
 
     Attributes:
-        name: Name in the model store; name in the job for a baseline.
+        name: Name in the model store; for a baseline, its name in the job, or "uniform-1" and so on.
         kind: "winner"; "front", another member of the Pareto front; or "baseline", a network made by hand.
-        number: Number of its trial; None for a baseline.
-        val_acc: Accuracy on the validation images, in [0, 1].
+        number: Number of its trial; None for a baseline, and for a winner that a one-shot strategy found without trials.
+        val_acc: Accuracy on the validation images, in [0, 1]; None if it was not measured.
         test_acc: Accuracy on the test part, in [0, 1]; None if there is none.
         latency_ms: Median latency of its ONNX file in milliseconds, by its profile; None if it was not measured.
-        params: Number of parameters; None if it is not known. The next one likewise.
-        macs: Number of multiply-accumulates for one image.
-        published: Tag in the model store; None unless it was published, and for the winner, whose tag is in the status.
+        params: Number of parameters; None if it is not known.
+        macs: Number of multiply-accumulates for one image; None if it is not known.
+        published: Tag in the model store; None unless it was published. None for the winner: `JobSummary.published` has it.
     """
 
     name: str

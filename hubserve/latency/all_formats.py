@@ -63,9 +63,11 @@ def profile_all_formats(
 
     Args:
         source: Model to export, for instance from `hubserve.export.named_source.named_source`.
-        data: Images, as in `hubserve.data.image_batches.image_batches`. None measures no accuracy; formats in 8-bit integers
-            then fail, since nothing calibrates them.
-        max_images: Largest number of images to use, at least 16; they are drawn at random with a fixed seed.
+        data: Folder with a sub-folder of images for each class, a listing, or an address such as hf://owner/name; or a folder
+            of images whose classes are not known, for which no accuracy is measured. With None, none is measured either, and
+            formats in 8-bit integers fail, since nothing calibrates them.
+        max_images: Largest number of images to use; they are drawn at random with a fixed seed. With fewer than 9, there is one
+            batch, on which no accuracy is measured, and formats in 8-bit integers fail.
         formats: Formats to export.
         batch_size: Number of images in a call whose latency and memory are measured, at least 1.
         threads: Number of threads that a call may use, at least 1.
@@ -74,9 +76,10 @@ def profile_all_formats(
 
     Raises:
         OtherInputsError: The model has other inputs than images.
-        DatasetError: There are no such images.
+        DatasetError: There are no such images, or none is readable.
         ExportError: No format can be exported, or eager PyTorch has no finite logits.
-        PackageError: The module cannot be rebuilt from its space, settings and arch.
+        PackageError: The module cannot be rebuilt from its space, settings and arch, or `formats` is empty or has an unknown
+            name.
         ProfileError: `batch_size` or `threads` is below 1, or a measurement failed.
     """
     images, preprocess = ImageBatches([], [], NO_DATA), source.image_preprocess

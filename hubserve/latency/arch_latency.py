@@ -52,7 +52,8 @@ class MeasuredLatency:
             take other inputs.
         batch_size: Number of images, or rows of inputs, in a call, at least 1.
         threads: Number of threads that a call may use, at least 1.
-        seconds: Longest time in seconds to measure an arch, without its export and warm-up.
+        seconds: Longest time in seconds to measure an arch, or all archs of one `measure_in_turns` together, without export and
+            warm-up.
         percent: Percentile in (0, 100) that decides how many calls are needed. The 99th needs 662, among which a short burst of
             other work on the machine affects only a small share.
         clock: Clock that measures the calls.
@@ -75,7 +76,7 @@ class MeasuredLatency:
         Raises:
             ArchError: The arch does not belong to the space.
             ExportError: The network cannot be exported.
-            ProfileError: A length is not allowed, or the size of the images is not known.
+            ProfileError: A length is not allowed, the size of the images is not known, or `percent` is not between 0 and 100.
             ExperimentError: The network is so slow that there were too few calls for a bound of the median.
         """
         key = _arch_key(space, arch)
@@ -91,7 +92,7 @@ class MeasuredLatency:
         Raises:
             ArchError: The arch does not belong to the space.
             ExportError: The network cannot be exported.
-            ProfileError: A length is not allowed, or the size of the images is not known.
+            ProfileError: A length is not allowed, the size of the images is not known, or `percent` is not between 0 and 100.
         """
         return self.measure_in_turns(space, {"onnx": arch})["onnx"]
 
@@ -99,6 +100,8 @@ class MeasuredLatency:
         self, space: ModelSpace, archs: Mapping[str, Mapping[str, Any]], *, kept: Path | None = None
     ) -> dict[str, FormatLatency]:
         """Measures several archs as `measure` does, in turns, so that other work on the machine slows all of them down alike.
+
+        Measuring all of them together takes `seconds`; each gets at least one turn.
 
         Args:
             space: Model space of the archs.
@@ -130,7 +133,11 @@ class MeasuredLatency:
 
         Args:
             load: Function that loads the model and returns its runner.
-            space: Model space whose networks take other inputs than images; None for images.
+            space: Model space of the network; None for a network that takes images, whose size is then `input_size`.
+
+        Raises:
+            ProfileError: A length is not allowed, the size of the images is not known, or `percent` is not between 0 and 100.
+            HubserveError: `load`, or its runner, failed.
         """
         return self._time({"onnx": load}, space)["onnx"]
 
@@ -175,7 +182,7 @@ class PredictedLatency:
         """Returns {"latency_ms": milliseconds} for an arch.
 
         Raises:
-            ProfileError: The table is empty, or of another space or other settings.
+            ProfileError: The table is empty, of another space or other settings, or has no operation of a kind that is needed.
             ArchError: The arch does not belong to the space.
         """
         return {NAME: self.table.predict(space, arch)}

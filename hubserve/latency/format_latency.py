@@ -87,6 +87,7 @@ def measure_formats(
 
     Raises:
         ProfileError: `protocol.percent` is not between 0 and 100.
+        HubserveError: A function in `loaders`, or a runner, failed.
     """
     runners, load_ms = {}, {}
     for name, load in loaders.items():

@@ -48,7 +48,8 @@ def measure_memory(calls: PackageCalls, formats: Iterable[str], *, batch_size: i
         threads: Number of threads that a call may use.
 
     Raises:
-        ProfileError: The process failed, or the operating system is not Linux, whose /proc reports the memory.
+        ProfileError: The process failed, e.g. because a format cannot be loaded, or did not end within `MOST_SECONDS`; or the
+            operating system is not Linux, whose /proc reports the memory.
     """
     trusted, lengths = "trusted" if calls.package.trusted else "", json.dumps(dict(calls.lengths))
     arguments = [str(calls.package.path.resolve()), trusted, str(batch_size), str(threads), lengths, *formats]

@@ -34,7 +34,7 @@ def cost_of(
 
     Raises:
         ArchError: The arch does not belong to the space.
-        ProfileError: The table is empty, or of another space or other settings.
+        ProfileError: The table is empty, of another space or other settings, or has no operation of a kind that is needed.
     """
     with torch.device("meta"):
         model = space.freeze(arch)

@@ -31,7 +31,7 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def onnx_operators(path: Path, inputs: Mapping[str, NDArray[Any]], *, threads: int, calls: int = CALLS) -> list[OperatorShare]:
-    """Returns the time of each operation of an ONNX model, the slowest first.
+    """Returns the median time of each operation of an ONNX model, the slowest first.
 
     The times come from ONNX Runtime's profiler, on the CPU. The operations are those of the graph as ONNX Runtime optimised it.
 
@@ -39,7 +39,7 @@ def onnx_operators(path: Path, inputs: Mapping[str, NDArray[Any]], *, threads: i
         path: ONNX file.
         inputs: Inputs of each call by their names.
         threads: Number of threads that a call may use.
-        calls: Number of calls that are measured, after a warm-up.
+        calls: Number of calls that are measured, after a warm-up; at least 1.
 
     Raises:
         ProfileError: ONNX Runtime cannot run the file.
@@ -117,7 +117,7 @@ def by_choice(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the profiler of torch in the block; it writes to file descriptor 2 directly and not to sys.stderr."""
+    """Discards all that this process writes to file descriptor 2 in the block; torch's profiler does not use sys.stderr."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -141,7 +141,11 @@ def kernel_events(
         threads: Number of threads that a call may use.
 
     Returns:
-        Events of the profiler in the order of execution; "dur" is the duration in microseconds.
+        Events of the profiler in the order of execution: "name" is the name of the node with "_kernel_time" behind it, "dur"
+        the duration in microseconds, and "args" has the operator as "op_name".
+
+    Raises:
+        Exception: ONNX Runtime cannot run the model; its exceptions have no common base.
     """
     options = session_options(threads)
     options.enable_profiling = True
@@ -190,7 +194,7 @@ class _Modules:
 def _path(node: onnx.NodeProto) -> str | None:
     """Returns the path of the innermost module around a node: its last scope but one, as the last is the node itself.
 
-    Returns None if the node has no metadata about its scopes.
+    Returns an empty path, that of the network, if there is one scope, and None if the node has no metadata about its scopes.
     """
     for prop in node.metadata_props:
         if prop.key == SCOPES:

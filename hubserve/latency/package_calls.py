@@ -56,7 +56,7 @@ class PackageCalls:
         return ModelSignature.of(self.package.manifest).axes
 
     def batch(self, rows: int) -> Any:
-        """Returns a made-up batch: an array of images, or the inputs of a model of other inputs in their order."""
+        """Returns a made-up batch: images, (rows, 3, height, width) float32, or the inputs of another model in their order."""
         manifest = self.package.manifest
         if manifest.classifies_images:
             size = manifest.image_preprocess.input_size
@@ -71,14 +71,18 @@ class PackageCalls:
         return {entry.name: array for entry, array in zip(manifest.inputs, batch, strict=True)}
 
     def load(self, backend: str, threads: int) -> Call:
-        """Loads a format, "openvino", or eager PyTorch by the name "eager".
+        """Loads the model to run on the CPU in one of its formats, in OpenVINO or in eager PyTorch.
 
         Args:
-            backend: What runs the model.
-            threads: Number of threads that a call may use.
+            backend: Name of a format, "openvino", or "eager" for eager PyTorch.
+            threads: Number of threads that a call may use. "eager" and the formats of torch ignore it.
 
         Raises:
-            HubserveError: As `Package.runner`, `Package.tensor_runner` and `rebuild_model`.
+            PackageError: The package does not have the format, its author is not trusted, the first load took too much time or
+                memory (LoadLimitError), or the PyTorch module cannot be rebuilt.
+            ExportError: The file cannot be loaded, the format needs a GPU, or, for a model of other inputs, is for images only.
+            WeightsError: With "eager", the weights cannot be read or do not fit the network.
+            OSError: The file cannot be read.
         """
         images, name = self.package.manifest.classifies_images, _backend(backend)
         if name is None:
@@ -113,5 +117,5 @@ def usual_lengths(package: Package, given: Mapping[str, int] | None = None) -> d
 
 
 def _backend(name: str) -> Backend | None:
-    """Returns the name of a format, or "openvino"; None for eager PyTorch."""
+    """Returns None for "eager", which is eager PyTorch, and else the name itself, which is not checked."""
     return None if name == "eager" else name  # type: ignore[return-value]

@@ -94,14 +94,16 @@ def profile_package(
         threads: Number of threads that a call may use, at least 1.
         protocol: How many calls are measured, and for how long; None takes the defaults of `TimingProtocol`.
         details: What is measured in addition to latency; by default nothing.
-        rebuild: Whether to measure eager PyTorch, too; this needs a package whose space is one of the hub.
+        rebuild: Whether to measure eager PyTorch, too, for which the module is rebuilt from the package's space.
         lengths: Lengths of named axes of the inputs besides "batch", by their names; those that are missing are
             `usual_lengths`. Image classifiers have none.
 
     Raises:
-        ProfileError: `batch_size` or `threads` is below 1, a length is not allowed, no format can be measured on this machine,
-            a measurement failed, or the lookup table is empty or of another space.
-        PackageError: The PyTorch module cannot be rebuilt.
+        ProfileError: `batch_size` or `threads` is below 1, `protocol.percent` is not between 0 and 100, a length is not
+            allowed, no format can be measured on this machine, a measurement failed, or the lookup table is empty, of another
+            space or other settings, or has no operation of a kind that is needed.
+        PackageError: The PyTorch module cannot be rebuilt, or the first load of a format took too much time or memory.
+        WeightsError: The weights cannot be read, or do not fit the network.
         ExportError: A format cannot be loaded or run.
     """
     if batch_size < 1 or threads < 1:
@@ -235,7 +237,7 @@ def _parity_of_openvino(package: Package, loaders: dict[str, Callable[[], Call]]
     try:
         return [check_parity(EagerRunner(rebuild_model(package)), package.runner("openvino"), batches)]
     except ParityError as error:
-        return [error.args[1]]
+        return list(error.args[1:])  # Logits of another shape have no report.
 
 
 def _where(
@@ -280,9 +282,9 @@ def _memory(calls: PackageCalls, formats: Iterable[str], batch_size: int, thread
 def _cost(
     calls: PackageCalls, formats: Sequence[FormatLatency], batch_size: int, table: LatencyTable | None
 ) -> NetworkCost | None:
-    """Returns the cost of the network; None if its space is not one of the hub, or the arch does not fit the space.
+    """Returns the cost of the network; None if its space is neither found nor may be imported, or the arch does not fit it.
 
-    Raises ProfileError if the lookup table is of another space.
+    Raises ProfileError if the lookup table is empty, of another space or other settings, or lacks a kind of operation.
     """
     package, manifest = calls.package, calls.package.manifest
     measured = next((f for f in formats if f.format == SERVED and batch_size == 1), None)

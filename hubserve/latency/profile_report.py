@@ -231,7 +231,7 @@ class ProfileReport(_Record):
         real_time: Real-time factors against the length of the inputs; None if the outputs have no axis along which time passes.
         operators: Times of operations, the slowest first, by the name of the format; empty if they were not measured.
         choices: Time of each choice of the arch in the format "onnx"; empty if it was not measured.
-        cost: Cost of a call; None if the space of the package is not one of the hub.
+        cost: Cost of a call; None if the space of the package is neither one of the hub nor one that could be imported.
     """
 
     format_version: Literal[2] = 2
@@ -258,7 +258,7 @@ class ProfileReport(_Record):
 
     @property
     def items(self) -> str:
-        """What a call has a number of, in the plural: "images", or "rows" of a model that is no image classifier."""
+        """Name of what the batch size counts: "images", or "rows" for a model that is no image classifier."""
         return "rows" if self.preprocess is None else "images"
 
     def latency_of(self, name: str) -> FormatLatency | None:

@@ -11,7 +11,7 @@ from hubserve.package.manifest import OutputEntry
 from hubserve.timing import TimingProtocol, time_in_turns
 
 SHARES = (0.25, 0.5, 1.0, 2.0)
-"""Lengths of the inputs at which the factor is measured, as shares of those with which the whole profile is."""
+"""Lengths of the inputs at which the factor is measured, as shares of those with which the rest of the profile is measured."""
 
 PROTOCOL = TimingProtocol(percent=50.0, max_seconds=2.0, max_warm_up=40)
 """How long is measured, for all lengths together."""

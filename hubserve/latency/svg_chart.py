@@ -27,7 +27,7 @@ def line_chart(series: Mapping[str, Points], *, x: str, y: str, doubling: bool =
     """Draws a line chart whose y axis starts at 0, and returns its SVG text.
 
     Args:
-        series: Name of a line -> its points (x, y), sorted by x; y is at least 0.
+        series: Name of a line -> its points (x, y), sorted by x; y is at least 0, and x is above 0 if `doubling`.
         x: Title of the x axis: the quantity and its unit.
         y: Title of the y axis: the quantity and its unit.
         doubling: Whether the x axis is logarithmic with a tick at each point, for values such as 1, 2, 4, ...
@@ -67,7 +67,8 @@ def bar_chart(rows: Sequence[tuple[str, float]], *, unit: str) -> str:
     """Draws a chart of horizontal bars and returns its SVG text.
 
     Args:
-        rows: Pairs (name, value), one for each bar, from top to bottom; names over 30 characters are shortened.
+        rows: Pairs (name, value), one for each bar, from top to bottom; values are at least 0, and names over 30 characters are
+            shortened.
         unit: Unit of the values, which is written behind each value.
     """
     most = max((value for _, value in rows), default=1.0) or 1.0

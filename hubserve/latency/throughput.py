@@ -109,7 +109,7 @@ def _side_by_side(runners: Sequence[Call], one: Any, seconds: float, clock: Cloc
 
 
 def _calls(runner: Call, batch: Any, seconds: float, clock: Clock) -> list[float]:
-    """Calls a model for `seconds`, after a warm-up, and returns the time of each call in milliseconds."""
+    """Calls a model for `seconds`, but at least `LEAST_CALLS` times, after a warm-up; returns the milliseconds of each call."""
     for _ in range(WARM_UP):
         runner(batch)
     times: list[float] = []

@@ -1,1 +1,1 @@
-"""Packages: exported models on disk, read and verified. Imports no torch."""
+"""Reads, verifies and runs packages: exported models on disk. Torch is imported only for the formats that need it."""

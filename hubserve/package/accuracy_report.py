@@ -72,7 +72,7 @@ class AccuracyReport(_Record):
         items: What was classified: "images" or "texts".
         images: Number of test images, or texts.
         top1: Share of the test images whose predicted class is the true one, in [0, 1].
-        top1_interval: 95 % Wilson interval of `top1`.
+        top1_interval: Lower and upper bound of the 95 % Wilson interval of `top1`.
         classes: Figures of each class, in the order of the model's classes.
         confusion: Number of images by true class (rows) and predicted class (columns); None for more than 100 classes.
         confused: The pairs of classes that were confused most often, at most 20, the most frequent one first.

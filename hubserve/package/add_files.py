@@ -27,7 +27,7 @@ def add_profile(package: Package, text: str) -> Package:
 
 
 def add_files(package: Package, files: Mapping[str, bytes]) -> Package:
-    """Adds files to a package, or replaces those that were added before, and returns the new package.
+    """Adds files to a package, or replaces those of the same names, and returns the new package.
 
     The new content is written to another folder, which then replaces the package by a rename, so readers see the old or the new
     package. Packages in the model store must not change: publish a package that has the files instead.

@@ -16,15 +16,15 @@ def check_alone(runner: Runner, batches: Iterable[Batch], *, bounds: Bounds) -> 
 
     Args:
         runner: Runner that is checked.
-        batches: Batches of prepared images, each of at least two images.
-        bounds: The logits may differ by `bounds.error` as a share of their standard deviation; by that of float16 if it is
-            None.
+        batches: Batches of prepared images, at least one, each of at least two images.
+        bounds: The logits may differ by at most `bounds.error`, or `FLOAT16.error` if that is None, as a share of the standard
+            deviation of the logits of the batches. Its other attributes are ignored.
 
     Returns:
-        The largest difference of two logits.
+        The largest absolute difference between a logit of an image alone and in its batch.
 
     Raises:
-        ParityError: The logits differ by more, or in shape, or are not finite.
+        ParityError: The logits differ by more or are not finite, or the runner does not return one row for each image.
         HubserveError: The runner failed; see the runners.
     """
     pairs = []

@@ -1,4 +1,4 @@
-"""`example_arrays`: random inputs of a model of any kind, made from the description of its inputs alone."""
+"""`example_arrays` makes random inputs of a model of any kind from the description of its inputs alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,9 +20,11 @@ def example_arrays(
 ) -> list[NDArray[Any]]:
     """Returns random values for each of `inputs`, in their order.
 
-    Elements of floating-point tensors are drawn from the standard normal distribution. Integers are drawn uniformly from the
-    allowed ones except the padding; those of a tensor without limits are 0 or 1. Where sequences can be padded, the first one
-    of the batch has the full length and each other one a random length, at least 1, followed by padding.
+    Elements of floating-point tensors are drawn from the standard normal distribution. Integers are drawn uniformly from
+    `lowest` to `highest`; with `lowest` alone, from that and the next one; with `highest` alone, from the smaller one of 0 and
+    `highest` - 1 on; without limits, from 0 and 1. A padding that is drawn is replaced by an integer beside it that is allowed.
+    Where sequences (along the last axis) can be padded, the first one of the batch has the full length and each other one a
+    random length, at least 1, followed by padding.
 
     >>> tokens = InputEntry(name="tokens", dtype="int64", shape=("batch", "length"), lowest=0, highest=99, padding=0)
     >>> example_arrays([tokens], {"length": 8}, batch=3)[0].shape
@@ -30,8 +32,8 @@ def example_arrays(
 
     Args:
         inputs: Descriptions of the inputs.
-        lengths: Length of the axes that have names, except "batch". An axis that is not in it has the length 16, or the nearest
-            one that is allowed.
+        lengths: Length of the axes that have names, except "batch"; whether it is allowed is not checked. An axis that is not
+            in it has the length 16, or the nearest one that is allowed.
         batch: Number of examples, the length of the axes "batch".
         seed: Seed of the random numbers.
     """

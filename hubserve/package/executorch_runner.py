@@ -1,4 +1,4 @@
-"""Runs ExecuTorch programs. Imports torch, whose tensors ExecuTorch takes, so it is imported only when one is loaded."""
+"""Runs ExecuTorch programs. Imports torch, whose tensors ExecuTorch takes; so it is imported only to load a program."""
 
 from pathlib import Path
 

@@ -51,10 +51,12 @@ class FirstLoad:
     Args:
         path: Path of the ONNX file.
         sha256: SHA-256 of its content, in hexadecimal.
-        backends: What loads and runs the file, one after the other: names of ONNX formats such as "onnx", or "openvino".
+        backends: What loads and runs the file, one after the other: names of ONNX formats such as "onnx", or "openvino". Files
+            of models other than image classifiers are always run by ONNX Runtime.
         inputs: Inputs of the model. An image classifier is run on zeros, and other models on made-up inputs.
         batches: Batch sizes that are run.
-        device: "cpu", "cuda" or "auto". Only for "cpu" the memory of the process is limited.
+        device: "cpu", "cuda" or "auto". The load is recorded for this name, so one for "auto" is not known for "cpu" or "cuda".
+            The memory of the process is limited only for "cpu".
         seconds: Time limit in seconds; None takes HUBSERVE_LOAD_SECONDS, or 60 s if it is not set.
         memory_bytes: Memory in bytes that the process may take in addition to that of its libraries. It is limited to 75 % of
             the available memory, which is also what None means.
@@ -66,7 +68,7 @@ class FirstLoad:
 
     Raises:
         OSError: The process cannot be started.
-        ValueError: `seconds` is None and HUBSERVE_LOAD_SECONDS is not a number.
+        LoadLimitError: `seconds` is None and HUBSERVE_LOAD_SECONDS is not a number above 0.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class FirstLoad:
         nice: int = 0,
     ) -> None:
         self._path, self._keys = path, [_key(sha256, backend, device) for backend in backends]
-        self.seconds = seconds or float(os.environ.get("HUBSERVE_LOAD_SECONDS") or SECONDS)
+        self.seconds = seconds or _seconds()
         available = min(available_memory_bytes() * MEMORY_SHARE, 2.0**62)
         self._memory_bytes = min(memory_bytes or available, available)
         request = {
@@ -105,7 +107,7 @@ class FirstLoad:
 
     @property
     def ended(self) -> bool:
-        """Whether the process has ended. If it still runs after its time limit, it is killed first."""
+        """Whether the process has ended. If it still runs after its time limit, it is killed, and has ended a moment later."""
         if self._process.poll() is None and time.monotonic() - self.started > self.seconds:
             self._process.kill()
         return self._process.poll() is not None
@@ -120,8 +122,10 @@ class FirstLoad:
     def check(self) -> None:
         """Waits until the process has ended; if it loaded and ran the file, records that, so that `is_known` returns True.
 
+        A process that has not ended 5 s after its time limit is killed. Call it once.
+
         Raises:
-            LoadLimitError: Loading or running the file took too much time or memory, or the process crashed.
+            LoadLimitError: Loading or running the file took too much time or memory, or the process crashed or was killed.
             HubserveError: Loading or running the file failed; the class and the message are those of the error in the process,
                 usually ExportError.
         """
@@ -156,6 +160,15 @@ class FirstLoad:
 
     def _memory_reason(self) -> str:
         return f"{self._path} takes more than the {self._memory_bytes / 1e6:,.0f} MB that loading it may take, so it is refused"
+
+
+def _seconds() -> float:
+    """Returns HUBSERVE_LOAD_SECONDS, or `SECONDS` if it is not set. Raises LoadLimitError if it is not a number above 0."""
+    text = os.environ.get("HUBSERVE_LOAD_SECONDS") or str(SECONDS)
+    with suppress(ValueError):
+        if (seconds := float(text)) > 0:
+            return seconds
+    raise LoadLimitError(f"HUBSERVE_LOAD_SECONDS is {text!r}; set a number of seconds above 0, or unset it for {SECONDS:g}")
 
 
 def is_known(sha256: str, backend: str, device: str = "cpu") -> bool:

@@ -15,16 +15,17 @@ from hubserve.package.runner import Batch, Runner, TensorRunner
 
 
 class _EitherRunner(Runner, TensorRunner, Protocol):
-    """What runs the formats of torch: image classifiers and models of any inputs alike."""
+    """The interface of the runners of torch, which run both image classifiers and models of any inputs."""
 
 
 @dataclass(frozen=True)
 class FormatEntry:
-    """One exported format.
+    """How one exported format is stored in a package, loaded, and compared with eager PyTorch.
 
     Attributes:
         file: Name of its file in a package.
-        load: Function that loads the file: (path, threads, device) -> runner. It raises ExportError if it cannot.
+        load: Function that loads the file: (path, threads, device) -> runner. It raises ExportError if it cannot. Those of the
+            formats for phones ignore the device, and those of torch the threads.
         load_tensors: Function that loads the file of a model of any inputs, as `load` does that of an image classifier; None if
             the format is for image classifiers only.
         bounds: How far its logits may be from those of eager PyTorch.

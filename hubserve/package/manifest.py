@@ -26,6 +26,8 @@ INT8_FORMATS: tuple[Format, ...] = ("onnx-int8", "executorch-int8", "litert-int8
 
 
 class _Record(BaseModel):
+    """Base class of the records. Values that an attribute does not allow raise a ValueError (pydantic's ValidationError)."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -47,7 +49,7 @@ class TensorEntry(_Record):
     Attributes:
         name: Name of the tensor in the ONNX file.
         dtype: Type of its elements, such as "float32".
-        shape: Length of each of its axes, at least one; a name such as "batch" means that the length is not fixed.
+        shape: Length of each axis, of which there is at least one; a name such as "batch" means that it is not fixed.
     """
 
     name: str
@@ -59,14 +61,14 @@ class InputEntry(TensorEntry):
     """An input of the exported model.
 
     In the file, attributes that have their default are left out, except `prepared_by`, because earlier readers of version 2 do
-    not know them.
+    not know them. Attributes that contradict each other, the dtype or the shape raise a ValueError.
 
     Attributes, besides those of TensorEntry:
         prepared_by: Who computes the tensor: "image" means the preprocessing in the manifest, from an image; "text" means the
             tokenizer in the package, tokenizer.json, from a text, or the caller where the package has none; "none" means the
             caller. A tensor from texts is int64 of shape (batch, length) and has padding.
-        lowest: Smallest allowed element of a tensor of integers; None if there is none.
-        highest: Largest allowed element of a tensor of integers; None if there is none.
+        lowest: Smallest allowed element of a tensor of integers; None sets no limit.
+        highest: Largest allowed element of a tensor of integers; None sets no limit.
         padding: Element that fills up the shorter sequences of a batch, at the end of the last axis. What the model computes
             for a sequence does not depend on how much padding follows. A sequence may not consist of padding only. None if
             sequences of different lengths cannot be in one batch.
@@ -147,7 +149,7 @@ class TestFigures(_Record):
     Attributes:
         images: Number of test images, or texts.
         top1: Share of the test images or texts whose predicted class is the true one, in [0, 1].
-        top1_interval: 95 % Wilson interval of `top1`.
+        top1_interval: Lower and upper bound of the 95 % Wilson interval of `top1`.
         calibration_error: Expected calibration error, in [0, 1], of the probabilities after the division by the temperature.
     """
 
@@ -188,7 +190,7 @@ class Manifest(_Record):
 
     Attributes:
         format_version: Version of this record, 2. Records of version 1, which have one `input` and one `output`, are converted
-            when they are read.
+            when they are read; a later version raises a ValueError.
         name: Name of the model.
         space: Class name of its model space; for a space of the user's own, its import path, such as "mypkg.spaces:Small".
         space_source: Where the code of a space of the user's own came from. For a space of the hub it is None and not written

@@ -28,7 +28,7 @@ LITERT_PREPARATION = "hubserve_preprocess"
 
 
 class OneByOneRunner:
-    """Base class of these runners; a subclass computes the logits of one image in `_logits`.
+    """Base class of the runners of files that take one image a call; a subclass computes its logits in `_logits`.
 
     Calls from several threads are safe: they wait for each other.
     """
@@ -84,11 +84,11 @@ class LiteRtRunner(OneByOneRunner):
             interpreter.allocate_tensors()
             self._run = interpreter.get_signature_runner()
             entry = _preparation(path)
+            self._preprocess = Preprocess.model_validate_json(entry or "{}")
         except Exception as error:  # The errors of LiteRT have no common base.
             raise ExportError(f"LiteRT cannot load {path}: {first_line(error)}") from error
         if entry is None:
             raise ExportError(f"{path} does not say how it prepares pixels, so hubserve did not write it; export it again")
-        self._preprocess = Preprocess.model_validate_json(entry)
 
     def _logits(self, image: Batch) -> Batch:
         logits: Batch = self._run(**{LITERT_INPUT: pixels_of(image, self._preprocess)})[LITERT_OUTPUT][0].copy()

@@ -56,8 +56,8 @@ def read_onnx_contents(path: Path) -> OnnxContents:
     """Reads an ONNX file, without its weights, and returns the operators and external data files that it names.
 
     Raises:
-        ExportError: The file cannot be read or is not a protobuf message, or a tensor in it gives a key of its external data
-            twice.
+        ExportError: The file cannot be read, is empty or not a protobuf message, or has messages nested more than 100 deep; or
+            a tensor in it gives a key of its external data twice.
     """
     found = OnnxContents()
     try:
@@ -77,8 +77,8 @@ def check_external_data(path: Path, contents: OnnxContents, listed: Collection[s
         listed: Names of the files that the manifest of the package lists.
 
     Raises:
-        PackageError: The ONNX file names external data that are not in a listed regular file in its own folder, or that lie
-            beyond the end of that file.
+        PackageError: The ONNX file names external data that are not in a listed regular file in its own folder, or whose offset
+            or length is no number, is negative, or leads beyond the end of that file.
     """
     for external in contents.external:
         location = external.get("location", "")

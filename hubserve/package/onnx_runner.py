@@ -67,7 +67,7 @@ class OnnxRunner:
         return self._run(batch, [self._logits])[0]
 
     def with_features(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Returns the logits and the features of a batch of prepared images, as every `FeatureRunner` does.
+        """Returns the logits (n, classes) and features (n, width) of a batch of prepared images (n, 3, height, width), float32.
 
         Raises:
             ExportError: The file has no output "features", or the network does not take such a batch.
@@ -116,7 +116,7 @@ def run_session(
     name: str,
     seconds: float,
 ) -> list[NDArray[Any]]:
-    """Runs a session and returns the outputs.
+    """Runs a session and returns the outputs, in the order of `outputs`.
 
     Args:
         session: The session.

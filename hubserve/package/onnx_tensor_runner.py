@@ -35,7 +35,7 @@ class OnnxTensorRunner:
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-        """Returns the outputs for a batch of inputs, as every `TensorRunner` does.
+        """Returns all outputs for a batch of inputs, both in the order in which the file lists them.
 
         Raises:
             ExportError: There are more or fewer inputs than the file has, or ONNX Runtime cannot run the model on them.

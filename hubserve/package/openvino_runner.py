@@ -64,16 +64,16 @@ class OpenVinoRunner:
 
         Raises:
             ExportError: OpenVINO cannot run the model on this batch, for instance because of its shape.
-            LateAnswerError: The call did not end within `seconds`, or as many calls as may run at the same time have not.
+            LateAnswerError: The call did not end within `seconds`; or `callers` earlier ones did not, so that it is refused.
         """
         return self._run(batch)[0]
 
     def with_features(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Returns the logits and the features of a batch of prepared images, as every `FeatureRunner` does.
+        """Returns the logits (n, classes) and features (n, width) of a batch of prepared images (n, 3, height, width), float32.
 
         Raises:
             ExportError: `has_features` is False, or the network does not take such a batch.
-            LateAnswerError: The call did not end within `seconds`.
+            LateAnswerError: As for `__call__`.
         """
         if not self.has_features:
             raise ExportError(f"{self.name} has no output {FEATURES!r}; export the model again")
@@ -101,7 +101,7 @@ class OpenVinoRunner:
         """Returns the inference request of the calling thread, created at its first call: threads must not share a request.
 
         Raises:
-            LateAnswerError: As many calls as may run at the same time did not end.
+            LateAnswerError: `callers` earlier calls did not end within `seconds`.
         """
         if self._given_up and len(self._given_up) >= self.callers:
             raise LateAnswerError(

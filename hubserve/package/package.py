@@ -196,17 +196,18 @@ class Package:
             backend: The name of the format; or "openvino", which runs the file of the format "onnx" on the CPU.
             threads: Number of threads that one call may use. "torchscript" and "pt2" ignore it: torch has one setting for the
                 process.
-            device: "cpu", "cuda" or "auto". "auto" takes a GPU if there is one. "openvino" ignores it.
+            device: "cpu", "cuda" or "auto". "auto" takes a GPU if there is one. "openvino" and formats for phones ignore it.
             callers: Number of threads that may call the runner at the same time. Only "openvino" uses it.
-            seconds: Time in seconds after which a call is ended. Only the formats in ONNX heed it.
+            seconds: Time in seconds after which a call raises LateAnswerError, in "openvino" and the formats in ONNX only.
 
         Raises:
             OtherInputsError: The model does not classify images.
             PackageError: The package does not have the format, the format is not in ONNX and its author is not trusted, an ONNX
                 file names external data outside the package, or it has loops, OpenVINO is to run it, and its author is not
                 trusted.
-            LoadLimitError: The first load of the file took too much time or memory.
-            ExportError: The file cannot be loaded, or the format or `device` needs a GPU and there is none.
+            LoadLimitError: The first load of the file took too much time or memory, or crashed.
+            ExportError: The file cannot be loaded, `device` is "cuda" and there is no GPU, or the format runs on GPUs only and
+                there is none or `device` is "cpu".
             OSError: The file cannot be read, or the process of the first load cannot be started.
         """
         self.manifest.image_preprocess  # noqa: B018 - raises OtherInputsError
@@ -234,11 +235,14 @@ class Package:
             name: Name of the format, one of `hubserve.package.formats.TENSOR_FORMATS`.
             threads: Number of threads that one call may use. "torchscript" and "pt2" ignore it.
             device: "cpu", "cuda" or "auto". "auto" takes a GPU if there is one.
-            seconds: Time in seconds after which a call is ended. Only "onnx" heeds it.
+            seconds: Time in seconds after which a call raises LateAnswerError, in "onnx" only.
 
         Raises:
-            ExportError: The format is for image classifiers only, or as `runner`, whose other exceptions are raised, too.
+            ExportError: The format is for image classifiers only, or as `runner`.
+            PackageError, LoadLimitError, OSError: As `runner`.
         """
+        if name != "openvino" and name not in FORMATS:
+            self._check_has(name)
         load = None if name == "openvino" else FORMATS[name].load_tensors
         if name == "openvino" or load is None:
             raise ExportError(f"{name} runs image classifiers only; {self.manifest.name} runs in {', '.join(TENSOR_FORMATS)}")

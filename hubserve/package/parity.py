@@ -46,7 +46,7 @@ FLOAT16 = Bounds(error=1e-1, agreement=1.0, near=5e-2, rms=1e-2)
 Rounding errors of float16 are about a hundredth of the standard deviation (`rms`). Five times as much may exchange the two best
 classes (`near`); ten times as much is more than rounding (`error`)."""
 INT8 = Bounds(error=None, agreement=0.9, near=0.0)
-"""Bounds of "onnx-int8": its logits may differ by any amount, but the best class must be the same for 90 % of the images."""
+"""Bounds of formats in 8-bit integers: logits may differ by any amount; for 90 % of images the best class must be the same."""
 
 
 class LabelledAccuracy(BaseModel):
@@ -139,8 +139,8 @@ def check_parity(
             not known. It only serves to compute `ParityReport.truth`, and is ignored unless it has one element for each image.
 
     Raises:
-        ParityError: The logits differ by more than `bounds` allows or are not finite, their shapes differ, or there is no
-            batch. If the shapes are the same, `error.args[1]` is the ParityReport.
+        ParityError: The logits differ by more than `bounds` allows or are not finite, all logits of `reference` are one number,
+            the shapes differ, or there is no batch. `error.args[1]` is the ParityReport, except in the last two cases.
         HubserveError: A runner failed; see the runners.
     """
     pairs = [(reference(batch), candidate(batch)) for batch in batches]
@@ -168,7 +168,7 @@ def check_parity(
 def check_features(
     reference: FeatureRunner, candidate: FeatureRunner, batches: Iterable[Batch], *, bounds: Bounds = FLOAT32
 ) -> FeatureParity:
-    """Compares the features of two runners on several batches by the root mean square of their differences.
+    """Compares the features of two runners by the root mean square of their differences; returns the report if it is small.
 
     The largest difference has no limit: there are a hundred times as many features as logits, and it grows with their number.
     The root mean square still finds a single wrong feature among 20,000 if it is off by 1.4 % of the standard deviation.
@@ -183,6 +183,7 @@ def check_features(
 
     Raises:
         ParityError: The features differ by more than `bounds`, or in shape, or are not finite.
+        HubserveError: A runner failed, or has no features; see the runners.
     """
     pairs = [(reference.with_features(batch)[1], candidate.with_features(batch)[1]) for batch in batches]
     for expected, found in pairs:

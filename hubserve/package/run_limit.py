@@ -63,7 +63,8 @@ _watch = _Watch()
 class RunLimit:
     """Context manager that ends the call of ONNX Runtime in its block after a time limit.
 
-    The call then raises an exception of ONNX Runtime, and `options.terminate` is True.
+    `options.terminate` is set at most `LOOK_SECONDS` after the limit. The call then raises an exception of ONNX Runtime before
+    its next node.
 
     Args:
         options: Options of the call; use an object of its own for each call.

@@ -1,4 +1,4 @@
-"""`ModelSignature`: the inputs and outputs of a model of any kind, the lengths to try it with, and the check of its inputs."""
+"""`ModelSignature` describes the inputs and outputs of a model of any kind, makes inputs to try it with, and checks others."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LONGEST_TRIED = 48
 """Largest length of an axis that exported models are tried with, except where the smallest allowed one is larger."""
 
 EXPORT_SHARE = 0.6
-"""Place of the lengths that a model is exported with, between the smallest and the largest length that is tried."""
+"""Argument of `ModelSignature.lengths_at` that gives the lengths with which a model is exported."""
 
 COMPARED = ((1, 0.0), (2, 0.3), (4, 1.0))
-"""Batch size, and place of the lengths as in `EXPORT_SHARE`, of each batch on which exported models are compared."""
+"""(batch size, argument of `ModelSignature.lengths_at`) of each batch on which exported models are compared."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,10 @@ class ModelSignature:
 
     @property
     def axes(self) -> dict[str, tuple[int, int | None]]:
-        """Smallest and largest length of each named axis of the inputs besides "batch"; None means that any is allowed."""
+        """Smallest (at least 1) and largest length of each named axis of the inputs besides "batch"; None means no largest one.
+
+        Of inputs that share an axis, the narrower limits count.
+        """
         found: dict[str, tuple[int, int | None]] = {}
         for entry in self.inputs:
             for axis in entry.shape:
@@ -75,8 +78,8 @@ class ModelSignature:
         """Returns a length of each named axis besides "batch".
 
         Args:
-            share: Number in [0, 1]: 0 gives the smallest allowed length, 1 the largest one or `LONGEST_TRIED`. Further axes get
-                slightly smaller shares, so that their lengths differ.
+            share: Number in [0, 1]: 0 gives the smallest allowed length, 1 the largest one, but at most `LONGEST_TRIED` unless
+                the smallest one is larger. The axis at place i, from 0, gets abs(share - 0.07 i), so that lengths differ.
         """
         found = {}
         for place, (axis, (smallest, largest)) in enumerate(self.axes.items()):
@@ -105,7 +108,9 @@ class ModelSignature:
         return tuple(example_arrays(self.inputs, sizes, batch=rows, seed=seed))
 
     def cut(self, inputs: Sequence[Array], row: int) -> tuple[Array, ...]:
-        """Returns one row of a batch as a batch of its own, without the padding at its end beyond the smallest length.
+        """Returns one row of a batch as a batch of its own, cut after its last element that is no padding.
+
+        It is not cut below the smallest allowed length. Inputs that share an axis are cut at the same length.
 
         Args:
             inputs: Inputs of the batch, in the order of the signature.
@@ -129,8 +134,9 @@ class ModelSignature:
             inputs: Arrays by the names of the inputs.
 
         Raises:
-            TensorError: An input is missing or unknown, has another type or shape, or an element that is not allowed; or axes
-                of the same name have different lengths, or a length that is not allowed.
+            TensorError: An input is missing or unknown, has another type or shape, an element that is not allowed or not
+                finite, or a sequence of padding only; or axes of the same name have different lengths, or one that is not
+                allowed.
         """
         names = [entry.name for entry in self.inputs]
         if sorted(inputs) != sorted(names):

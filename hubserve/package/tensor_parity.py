@@ -59,7 +59,9 @@ def check_outputs(
         candidate: Runner that is compared with it.
         signature: Inputs and outputs of the model.
         batches: Batches of inputs, in the order of the signature, at least one.
-        bounds: How far floating point outputs of `candidate` may differ; whole numbers must be equal.
+        bounds: How far floating point outputs of `candidate` may differ: elements by `bounds.error` as a share of the standard
+            deviation (None allows no difference), best classes as `bounds.agreement` and `bounds.near` say. `bounds.rms` is not
+            checked. Whole numbers must be equal.
 
     Raises:
         ParityError: The outputs differ by more than `bounds` allows, or in type or shape, or are not finite; or all elements of
@@ -101,10 +103,11 @@ def check_rows_alone(
         runner: Runner that is checked.
         signature: Inputs and outputs of the model.
         batches: Batches of inputs; those of one row are skipped.
-        bounds: Floating point outputs may differ by `bounds.error` as a share of their standard deviation.
+        bounds: Floating point outputs may differ by `bounds.error` as a share of their standard deviation in the batch; None
+            allows no difference. Whole numbers must be equal.
 
     Returns:
-        The largest difference as a share of the standard deviation of the output.
+        The largest difference as a share of the standard deviation of the output; 0 if all batches were skipped.
 
     Raises:
         ParityError: The outputs differ by more, are no rows of the batch, or an output alone is longer than in the batch.
@@ -148,7 +151,7 @@ def _difference(output: str, name: str, together: Array, alone: Array, scale: fl
 def _compare(
     output: str, reference: str, candidate: str, columns: Sequence[tuple[Array, Array]], bounds: Bounds
 ) -> OutputParity:
-    """Compares one output over all batches. Raises ParityError if it differs by too much."""
+    """Compares one output over all batches and returns the result. Raises ParityError if it differs by too much."""
     scale = _scale([expected for expected, _ in columns])
     if columns[0][0].dtype.kind != "f":
         different = sum(int((expected != given).sum()) for expected, given in columns)

@@ -44,6 +44,7 @@ class TextClassifier:
 
         Raises:
             TextError: A text is not allowed; see `TextTokenizer.encode`.
+            PackageError: The tokenizer gives an id that the model does not take.
             LogitsError: A logit is NaN or infinite.
             ExportError: The model cannot be run.
             LateAnswerError: A call of the model took too long.
@@ -64,7 +65,7 @@ class TextClassifier:
 
         Raises:
             TopKError: `top_k` is not between 1 and the number of classes.
-            TextError, LogitsError, ExportError, LateAnswerError: As `logits`.
+            TextError, PackageError, LogitsError, ExportError, LateAnswerError: As `logits`.
         """
         number = number_of_predictions(top_k, len(self.labels))
         found = self.logits(texts)
@@ -72,7 +73,7 @@ class TextClassifier:
 
 
 def read_tokenizer(package: Package) -> TextTokenizer:
-    """Reads the tokenizer of the package of a text classifier.
+    """Reads and returns the tokenizer in the package of a text classifier.
 
     Raises:
         OtherInputsError: The model does not classify texts.
@@ -91,21 +92,22 @@ def read_tokenizer(package: Package) -> TextTokenizer:
 def text_classifier(
     package: Package, name: Backend = "onnx", *, threads: int = 1, device: Device = "cpu", seconds: float = DAY
 ) -> TextClassifier:
-    """Loads the model and the tokenizer of a package, to classify texts.
+    """Loads the model and the tokenizer of a package, and returns a classifier of texts.
 
     >>> text_classifier(read_package(Path("reviews"))).classify(["a good film"])[0][0].label
     'positive'
 
     Args:
         package: Package of a text classifier.
-        name: Name of the format.
-        threads: Number of threads that one call may use.
-        device: "cpu", "cuda" or "auto".
-        seconds: Time in seconds after which a call of the model is ended. Only "onnx" heeds it.
+        name: Name of the format, one of `hubserve.package.formats.TENSOR_FORMATS`.
+        threads: Number of threads that one call may use. "torchscript" and "pt2" ignore it.
+        device: "cpu", "cuda" or "auto". "auto" takes a GPU if there is one.
+        seconds: Time in seconds after which a call of the model raises LateAnswerError, in "onnx" only.
 
     Raises:
         OtherInputsError, PackageError, MissingExtraError: As `read_tokenizer`.
         PackageError, LoadLimitError, ExportError, OSError: As `Package.tensor_runner`.
+        PackageError: labels.txt cannot be read.
     """
     tokenizer = read_tokenizer(package)
     runner = package.tensor_runner(name, threads=threads, device=device, seconds=seconds)

@@ -57,8 +57,9 @@ class TextTokenizer:
 
     Raises:
         MissingExtraError: The library `tokenizers` is not installed.
-        PackageError: `content` is no tokenizer, has a part that is not allowed (`ALLOWED_PARTS`), or gives ids that the model
-            does not take; or `entry` is not prepared from texts.
+        PackageError: `content` is no tokenizer, has an empty vocabulary, dropout or a part that is not allowed
+            (`ALLOWED_PARTS`), has ids that the model does not take, or adds as many tokens to each text as the model takes; or
+            `entry` is not prepared from texts.
     """
 
     def __init__(self, content: str, entry: InputEntry, *, where: str = TOKENIZER) -> None:
@@ -99,21 +100,22 @@ class TextTokenizer:
         """Returns the tokens of a text, those at its start and end included; text is cut where `encode` cuts it.
 
         Raises:
-            TextError: The text is not allowed; see `encode`.
+            TextError: The text is not allowed; see `check_texts`.
         """
         check_texts([text])
         return list(self._tokenizer.encode(text).tokens)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Returns the token ids of texts, (n, length) int64, filled up with the padding of the input to the longest text.
+        """Returns the token ids of texts, (n, length) int64, filled up with the padding of the input.
 
-        A text with more tokens than the model takes is cut at its end. The ids of a text do not depend on the other texts.
+        The length is that of the longest text, or the smallest one that the model takes if that is larger. A text with more
+        tokens than the model takes is cut at its end. The ids of a text do not depend on the other texts.
 
         Args:
             texts: Texts, at least one.
 
         Raises:
-            TextError: There is no text, or one is empty, has more than `LONGEST_TEXT` characters, or is not valid Unicode.
+            TextError: A text is not allowed, see `check_texts`, or all its token ids are the padding.
             PackageError: The tokenizer gives an id that the model does not take.
         """
         check_texts(texts)
@@ -127,7 +129,7 @@ class TextTokenizer:
         return ids
 
     def _row(self, text: str) -> list[int]:
-        """Returns the ids of a text."""
+        """Returns the ids of a text. Raises TextError if all of them are the padding."""
         ids: list[int] = self._tokenizer.encode(text).ids
         if all(number == self._padding for number in ids):
             raise TextError(f"the text {text[:40]!r} has no token that the model knows")
@@ -145,7 +147,11 @@ class TextTokenizer:
             )
 
     def _set_truncation(self) -> None:
-        """Makes the tokenizer cut long texts; settings for that in the file are ignored, as are those of padding."""
+        """Makes the tokenizer cut long texts; settings for that in the file are ignored, as are those of padding.
+
+        Raises:
+            PackageError: The tokenizer adds as many tokens to each text as the model takes, or more.
+        """
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         if self._longest is None:
@@ -162,7 +168,8 @@ def check_texts(texts: Sequence[str]) -> None:
     """Checks that texts may be given to a tokenizer.
 
     Raises:
-        TextError: There is no text, or one is empty, has more than `LONGEST_TEXT` characters, or is not valid Unicode.
+        TextError: There is no text, or one is empty or white space alone, has more than `LONGEST_TEXT` characters, or is not
+            valid Unicode.
     """
     if not texts:
         raise TextError("no text is given; give at least one")
@@ -203,7 +210,7 @@ def _parsed(content: str, where: str) -> Tokenizer:
 
 
 def _check_parts(content: str, where: str) -> None:
-    """Raises PackageError if `content` is no JSON object, or a part of the tokenizer is of a kind that is not allowed."""
+    """Raises PackageError if `content` is no JSON object, has a part of a kind that is not allowed, or sets dropout."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -219,7 +226,13 @@ def _check_parts(content: str, where: str) -> None:
 
 
 def _kinds(part: Any, members: str) -> Iterator[str]:
-    """Yields the kind of a part of a tokenizer; those of its members if it is a sequence; none if it is None."""
+    """Yields the kind of a part of a tokenizer, or of each member of a "Sequence".
+
+    Args:
+        part: The part, as JSON has it.
+        members: Key of the list of a "Sequence"; for a part that may be one, which may also be missing (None yields nothing).
+            Empty for other parts.
+    """
     if part is None and members:
         return
     if not isinstance(part, dict):

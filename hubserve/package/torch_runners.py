@@ -1,4 +1,4 @@
-"""Runs TorchScript files and `.pt2` archives. Imports torch, so it is imported only when such a file is loaded."""
+"""Runs TorchScript files and `.pt2` archives. Imports torch, so this module is imported only when such a file is loaded."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ class _TorchRunner:
         return logits
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-        """Returns the outputs for a batch of inputs, as every `TensorRunner` does.
+        """Returns the outputs for a batch of inputs, both in the order of the network's arguments and results.
 
         Raises:
             ExportError: torch cannot run the model on these inputs.

@@ -36,7 +36,7 @@ def record_written(hashes: Iterable[str]) -> None:
 
 def was_written_here(sha256: str) -> bool:
     """Returns whether a file whose content has this SHA-256 (in hexadecimal) was recorded as written here by this user."""
-    with suppress(OutputError):
+    with suppress(OSError, OutputError):
         return (home() / FOLDER / sha256).is_file()
     return False
 

@@ -14,7 +14,8 @@ from hubserve.storage_faults import storage_error
 def main(folder: Path) -> int:
     """Runs the job of a run folder and returns the exit code: 0 if it is done, 2 after an error, 130 if it was interrupted.
 
-    How the job ended is also written to its status. Exceptions other than `HubserveError` are raised.
+    How the job ended is also written to its status. Exceptions that are neither a `HubserveError` nor caused by a full or
+    forbidden disk are raised.
     """
     try:
         run_here(open_run(folder), on_status=ProgressLines().write)

@@ -1,4 +1,4 @@
-"""`hand_made`: the archs that a search is compared with, given in the job or scaled by hand."""
+"""`hand_made`: returns the archs that a search is compared with, given in the job or scaled by hand."""
 
 from typing import Any
 
@@ -10,11 +10,12 @@ from hubserve.space import Arch, ModelSpace
 def hand_made(job: SearchJob, space: ModelSpace) -> dict[str, Arch]:
     """Returns the baselines of a job by name: those that it gives, and `baselines.uniform` networks scaled by hand.
 
-    In network i of n that are scaled by hand, all choices take the candidate at the same place of their lists: the first
-    candidates in the first network, the last ones in the last. Archs that the space refuses, and repeated ones, are left out.
+    In network i of n that are scaled by hand, "uniform-i", all choices take the candidate at the same place of their lists: the
+    first candidates in the first network, the last ones in the last, the middle ones if there is one network. Of these
+    networks, those that the space refuses, and those with the arch of an earlier baseline, are left out.
 
     Raises:
-        JobError: An arch of the job is not one of the space.
+        JobError: An arch of the job is not one of the space, or has the name of a scaled network.
     """
     found: dict[str, Arch] = {}
     for name, arch in job.baselines.archs.items():
@@ -24,9 +25,13 @@ def hand_made(job: SearchJob, space: ModelSpace) -> dict[str, Arch]:
             raise JobError(f"baselines.archs.{name}: {error}") from error
     count = job.baselines.uniform
     for i in range(count):
-        arch = _at(space, i / (count - 1) if count > 1 else 0.5)
+        arch, name = _at(space, i / (count - 1) if count > 1 else 0.5), f"uniform-{i + 1}"
+        if name in job.baselines.archs:
+            raise JobError(
+                f"baselines.archs.{name}: baselines.uniform = {count} gives this name to a scaled network; take another"
+            )
         if space.allows(arch) and arch not in found.values():
-            found[f"uniform-{i + 1}"] = arch
+            found[name] = arch
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hubserve.data.named_datasets import OWN_IMAGES, dataset_settings
-from hubserve.errors import DatasetError, HubserveError, JobError, SpaceError
+from hubserve.errors import AliasError, DatasetError, HubserveError, JobError, ModelNotFoundError, PackageError, SpaceError
 from hubserve.export.named_package import unknown_model
 from hubserve.export.named_source import model_exists
 from hubserve.hub import HubSpace, get_space
@@ -36,7 +36,8 @@ def check_definition(job: Job, limits: JobLimits = UNLIMITED) -> None:
         limits: Limits on what the job may use; the paths in the definition are not checked against them.
 
     Raises:
-        JobError: A name does not exist, a limit is exceeded, or settings do not go together; the message begins with the key.
+        JobError: A name does not exist, code of the user's own cannot be imported or may not be, a value is not allowed, a
+            limit is exceeded, or settings do not go together; the message begins with the key.
     """
     if isinstance(job, SearchJob):
         check_search(job, limits)
@@ -47,25 +48,33 @@ def check_definition(job: Job, limits: JobLimits = UNLIMITED) -> None:
 
 
 def check_fine_tuning(job: FineTuneJob, limits: JobLimits = UNLIMITED) -> None:
-    """Checks the definition of a fine-tuning; raises `JobError` as `check_definition` does.
+    """Checks the definition of a fine-tuning; arguments and errors are those of `check_definition`.
 
     The model to start from must exist, but it is not loaded, so whether it can be rebuilt is not checked.
     """
     check_limits(job, limits)
     if job.data.name not in OWN_IMAGES:
         raise JobError(f"data.name = {job.data.name}: a model is fine-tuned on image files; choose {', '.join(OWN_IMAGES)}")
-    if not model_exists(job.start.model):
+    try:
+        exists = model_exists(job.start.model)
+    except (PackageError, ModelNotFoundError, AliasError) as error:  # The place of a package, or an alias of a deleted version.
+        raise JobError(f"start.model: {error}") from error
+    if not exists:
         raise JobError(f"start.model: {unknown_model(job.start.model)}")
     scan_settings(job)
     choose_formats(job)
 
 
 def make_strategy(job: ShrinkJob, *, refused: str | None = None) -> Strategy:
-    """Returns the strategy of a search for a smaller network; raises `JobError` as `check_definition` does.
+    """Returns the strategy of a search for a smaller network.
 
     Args:
         job: The definition.
         refused: Reason for which no strategy of the user's own is imported, for the message; None imports it.
+
+    Raises:
+        JobError: The strategy trains shared weights, does not exist, or cannot be imported or may not be; or an argument is
+            unknown or not valid.
     """
     if job.strategy.name in ONE_SHOT:
         raise JobError(
@@ -76,7 +85,10 @@ def make_strategy(job: ShrinkJob, *, refused: str | None = None) -> Strategy:
 
 
 def check_search(job: SearchJob, limits: JobLimits = UNLIMITED) -> Searchers:
-    """Checks the definition of a search and returns its strategies; raises `JobError` as `check_definition` does."""
+    """Checks the definition of a search and returns its strategies; arguments and errors are those of `check_definition`.
+
+    With limits, a large network of the space is built on the meta device, to check it against them.
+    """
     check_limits(job, limits)
     with limit_networks(modules=limits.modules, parameters=limits.parameters):
         space = make_space(job, job.space.settings, refused=limits.refused_code)
@@ -108,6 +120,8 @@ def check_search(job: SearchJob, limits: JobLimits = UNLIMITED) -> Searchers:
 
 def check_largest(space: HubSpace) -> None:
     """Builds a large network of a space on the meta device, so that a limit on networks is exceeded here and not later.
+
+    It is called in the block of `limit_networks`. If the space refuses each large arch that is tried, a random one is built.
 
     Raises:
         JobError: The network cannot be built, or exceeds a limit.

@@ -1,4 +1,4 @@
-"""Trains, tests, exports and profiles the networks that a search is seen beside: members of its Pareto front, and baselines."""
+"""Trains, tests, exports and profiles what a search's winner is compared with: members of its Pareto front, and baselines."""
 
 import statistics
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ class ComparedNetwork:
         kind: "front" or "baseline".
         resolved: The job, with the member's name in the store; for a baseline, with the recipe that trains it.
         winner: The arch, and its scores if it had a trial.
-        run: The folder for its files, which are called as those of the winner in the run folder.
+        run: The folder for its files, which have the names that the winner's files have in the folder of the job's run.
     """
 
     name: str
@@ -48,7 +48,9 @@ class ComparedNetwork:
 def finish_network(
     resolved: ResolvedSearch, winner: Winner, run: Run, status: StatusWriter, *, folder: Run | None = None
 ) -> tuple[TestedNetwork, Package]:
-    """Trains, tests and exports a network; phases whose results are saved are not repeated.
+    """Trains, tests and exports a network; returns the result of the test and the package, which has no profile yet.
+
+    Phases whose results are saved are not repeated.
 
     Args:
         resolved: The job.
@@ -56,6 +58,10 @@ def finish_network(
         run: The run, for the provenance.
         status: Writer of the run's status.
         folder: Folder in which the results are saved; None takes that of the run.
+
+    Raises:
+        JobError: The network is to begin with weights that the search has not saved.
+        HubserveError: A phase failed for another reason, see `train`, `SearchTask.test` and `export`.
     """
     place = folder or run
     trained = train(resolved, winner, place, status)
@@ -67,7 +73,11 @@ def finish_network(
 
 
 def networks_to_compare(resolved: ResolvedSearch, winner: Winner, run: Run, status: StatusWriter) -> list[ComparedNetwork]:
-    """Returns the further members of the front and the baselines of a job; empty if it asks for none."""
+    """Returns the further members of the front, the cheapest first, and then the baselines of a job; empty if it has none.
+
+    Members are those of `choose_front`; there are none if the search has measured no cost. Baselines have no trial: they are
+    trained by `retrain` if it starts with new weights, and else by `recipe` on one device.
+    """
     job = resolved.job
     found: list[ComparedNetwork] = []
     cost = cost_of(status.status)
@@ -96,6 +106,8 @@ def compare_networks(
 ) -> list[Package]:
     """Finishes and profiles each network, writes the comparison to the status, and returns the packages in the same order.
 
+    Errors of the phases are passed on, see `finish_network`.
+
     Args:
         networks: The networks; nothing is done if there are none.
         winner: The winner, the result of its test, and its profiled package.
@@ -118,6 +130,12 @@ def publish_front(networks: list[ComparedNetwork], packages: list[Package], plot
     """Publishes the members of the front, with the plots of the search; those that are published already are left alone.
 
     A member that misses the latency limit when it is measured for the last time is not published; the status gets a note.
+
+    Args:
+        networks: Members of the front and baselines; the latter are not published.
+        packages: Their packages, in the same order.
+        plots: Files of the plots; the confusion matrix, which is that of the winner, is not added.
+        status: Writer of the run's status.
     """
     for network, package in zip(networks, packages, strict=True):
         if network.kind != "front":

@@ -1,4 +1,4 @@
-"""Where the data of a job are, checked against what the job may reach."""
+"""Finds where the data of a job are, and checks that the job may reach them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,8 @@ def data_place(entry: DataEntry, where: Path, limits: JobLimits) -> Path | str |
         limits: What the job may reach.
 
     Raises:
-        JobError: It may not reach them.
+        JobError: `limits` has roots, and the place is in none of them, does not exist, is of the wrong kind, or is too large;
+            or something in the folder is not allowed, see `JobLimits.reachable_folder`. Without roots nothing is checked.
     """
     if entry.folder is not None:
         return limits.reachable_folder("data.folder", where / entry.folder.expanduser())

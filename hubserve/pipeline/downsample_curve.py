@@ -8,6 +8,9 @@ T = TypeVar("T")
 class Downsampled(Generic[T]):
     """A series that keeps at most `size` of the added entries: the first, the last, and evenly spaced ones between them.
 
+    Args:
+        size: Largest number of entries that are kept, at least 2.
+
     >>> series = Downsampled(4)
     >>> for i in range(10):
     ...     series.add(i)

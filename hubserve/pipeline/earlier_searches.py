@@ -28,8 +28,9 @@ def earlier_searches(
         begins_with: The images of a run that begins. None for other data, and for a run that goes on, which has the trials.
 
     Raises:
-        JobError: There is no such run or study; it is of another space; or the run has other data, other images or parts of
-            them, or another recipe, evaluator or way of scoring.
+        JobError: There is no such run or study; it is of another space, or has another direction of an objective; or the run is
+            no search, or has other data, other images or parts of them, or another recipe or evaluator, or scored its trials
+            with shared weights. A study that is named by its path is checked for space and directions alone.
     """
     objectives = tuple(Objective(name, direction) for name, direction in job.objectives.items())
     found = []

@@ -49,8 +49,9 @@ def check_evaluator(job: SearchJob, searchers: Searchers, *, refused: str | None
             are found all the same.
 
     Raises:
-        JobError: There is no such evaluator or argument, it does not suit the strategy, or the job lacks `retrain`, without
-            which nobody trains the winner.
+        JobError: There is no such evaluator or argument, it cannot be imported or may not be, an argument has another type than
+            it asks for, or it does not suit the strategy; or it leaves no weights, and the job has no `retrain` that trains the
+            winner from new ones.
     """
     if job.evaluator is None:
         return
@@ -85,7 +86,9 @@ def make_evaluator(job: SearchJob, data: SearchData) -> Evaluator:
         data: Its data.
 
     Raises:
-        JobError: It cannot be imported or made, or lacks an objective of the job, or has it with the other direction.
+        JobError: The job names no evaluator; or it cannot be imported, or raises a HubserveError, TypeError or ValueError when
+            it is made (other exceptions of its code are passed on); or an argument has another type than it asks for; or it
+            lacks an objective of the job, or has it with the other direction.
     """
     if job.evaluator is None:
         raise JobError("evaluator: the job names none")

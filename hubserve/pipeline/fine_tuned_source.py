@@ -81,13 +81,16 @@ def fine_tuned_source(
 
 
 def prepared_batches(images: SquareImages) -> list[Batch]:
-    """Returns at most two batches of 16 normalised images, on which the exported formats are compared with PyTorch."""
+    """Returns at most two batches of at most 16 normalised images, on which exported formats are compared with PyTorch.
+
+    Each batch is (n, 3, input_size, input_size) float32. Raises DatasetError if an image cannot be read.
+    """
     batches = islice(images.batches(COMPARED_IMAGES), COMPARED_BATCHES)
     return [images.normalise(squares).numpy() for squares, _ in batches]
 
 
 def labelled_parts(resolved: ResolvedFineTuning) -> LabelledParts:
-    """Returns the validation and test images of a fine-tuning as the argument `parts` of the test phase."""
+    """Returns the validation and test images of a fine-tuning as the argument `parts` of `phases.test.test`."""
     parts = resolved.parts
     return LabelledParts(
         dataset=resolved.job.name,

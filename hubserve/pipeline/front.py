@@ -1,4 +1,4 @@
-"""The Pareto front of a search in accuracy and one cost: which trials are on it, and which of them represent it best."""
+"""Finds the Pareto front of a search in its first objective and one cost, and the trials that represent it best."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ COSTS = ("latency_ms", "macs", "params")
 def cost_of(status: JobStatus) -> ObjectiveInfo | None:
     """Returns the cost on the other axis of the Pareto plot; None if there is none.
 
-    It is the second objective of the search, or else the latency, MACs or number of parameters.
+    It is the second objective of the search, or else the first of `COSTS` that was measured of a complete trial.
     """
     if len(status.objectives) > 1:
         return status.objectives[1]
@@ -21,7 +21,7 @@ def cost_of(status: JobStatus) -> ObjectiveInfo | None:
 
 
 def front_of(place: Mapping[int, tuple[float, float]], cost: ObjectiveInfo, objective: ObjectiveInfo) -> list[int]:
-    """Returns the numbers of the trials on the Pareto front, the cheapest first; of equal trials only the first one.
+    """Returns the numbers of the trials on the Pareto front, the best cost first; of equal trials only the first one.
 
     Args:
         place: (cost, objective) of each trial by its number.
@@ -37,7 +37,10 @@ def front_of(place: Mapping[int, tuple[float, float]], cost: ObjectiveInfo, obje
 
 
 def front_rows(status: JobStatus) -> list[dict[str, float]]:
-    """Returns trial number, objective and cost of each trial on the Pareto front, the cheapest first; empty without a cost."""
+    """Returns a row for each trial on the Pareto front, the best cost first; an empty list without a cost.
+
+    A row has the number of the trial as "trial", and the first objective and the cost by their names.
+    """
     cost = cost_of(status)
     if cost is None or not status.objectives:
         return []
@@ -59,7 +62,8 @@ def most_different(chosen: Sequence[int], place: Mapping[int, tuple[float, float
 
     Args:
         chosen: Numbers of the trials that are chosen already.
-        place: (cost, score) of each trial on the front by its number; a smaller cost and a larger score are better.
+        place: (cost, score) of each trial on the front by its number, at least one and those in `chosen` included; a smaller
+            cost and a larger score are better.
     """
     left = [number for number in place if number not in chosen]
     most, least = max(cost for cost, _ in place.values()), min(score for _, score in place.values())

@@ -1,4 +1,4 @@
-"""`ImageParts`: the training, validation and test images of a fine-tuning job, with their preprocessing."""
+"""`load_parts`: finds the images of a fine-tuning job and returns them in three parts, as `ImageParts`."""
 
 import time
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class ImageParts:
 
 
 def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading: Reading = PLAIN) -> ImageParts:
-    """Finds the images of a fine-tuning job and assigns them to parts.
+    """Finds the images of a fine-tuning job, assigns them to parts, and returns the parts.
 
     Args:
         data: Folder, listing, or address of a data set of the Hugging Face hub, as `hubserve.data.scan.scan` accepts it.
@@ -56,6 +56,7 @@ def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading
 
     Raises:
         DatasetError: The images cannot be trained on, see `hubserve.data.scan.scan`.
+        MissingExtraError: A library that reads the data is not installed.
         JobError: A setting is unknown, or has a value that is not allowed.
     """
     settings = scan_settings(job)

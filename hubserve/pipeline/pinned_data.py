@@ -91,7 +91,7 @@ def _check_parts(found: Scan, pinned: PinnedParts) -> None:
 
 
 def _check_or_write(now: dict[str, Any], name: str, path: Path) -> None:
-    """Writes the record of a data set `name` to `path`, or raises `JobError` if there is another one there."""
+    """Writes the record of a data set `name` to `path`. Raises `JobError` if another one is there, or it cannot be read."""
     if not path.is_file():
         write_atomic(path, json.dumps(now) + "\n")
         return

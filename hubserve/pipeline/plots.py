@@ -58,8 +58,7 @@ def plot(status: JobStatus, name: str, path: Path, *, limits: Mapping[str, float
 
     Raises:
         ExperimentError: There is no such plot, or no data for it yet, or the ending is none of `ENDINGS`, or the file cannot be
-            written.
-        StorageError: The disk is full, or does not permit it; the old file is as it was.
+            written, for example because the disk is full; an old file is as it was.
     """
     check_plot_ending(path)
     if name not in plot_names(status):
@@ -77,8 +76,7 @@ def plot_confusion(report: AccuracyReport, title: str, path: Path) -> None:
 
     Raises:
         ExperimentError: The report has no matrix, since the model has too many classes, or the ending is none of `ENDINGS`, or
-            the file cannot be written.
-        StorageError: The disk is full, or does not permit it; the old file is as it was.
+            the file cannot be written, for example because the disk is full; an old file is as it was.
     """
     check_plot_ending(path)
     if report.confusion is None:
@@ -93,7 +91,17 @@ def check_plot_ending(path: Path) -> None:
 
 
 def draw_all(status: JobStatus, limits: Mapping[str, float], folder: Path) -> list[Path]:
-    """Draws all plots for which the status has data into a folder, as SVG; returns the files."""
+    """Draws all plots for which the status has data into a folder, as SVG, and returns the files.
+
+    Args:
+        status: Status of the job.
+        limits: Upper bound of each constrained measure, drawn as a line.
+        folder: The folder; it is created if it does not exist.
+
+    Raises:
+        ExperimentError: A file cannot be written.
+        OSError: The folder cannot be created.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / f"{name}.svg" for name in plot_names(status)}
     for name, path in files.items():

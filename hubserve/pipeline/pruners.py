@@ -20,7 +20,9 @@ def check_pruner(job: SearchJob, searchers: Searchers, *, refused: str | None = 
         refused: Reason for which no pruner of the user's own is imported, for the message; None imports it.
 
     Raises:
-        JobError: There is no such pruner or argument, or trials of this search cannot end early.
+        JobError: There is no such pruner or argument, a value is out of its range, or a pruner of the user's own cannot be
+            imported or may not be; or trials of this search cannot end early, as they share weights, have several objectives,
+            or, without an evaluator of the user's own, are trained for one epoch.
     """
     if job.pruner is None:
         return
@@ -43,14 +45,16 @@ def make_pruner(job: SearchJob, *, refused: str | None = None) -> EpochPruner | 
     """Returns the pruner of a search; None if the job names none.
 
     Successive halving and Hyperband compare trials after the first epoch and the powers of `reduction_factor` unless the job
-    says otherwise, and Hyperband takes the epochs of the recipe for its largest resource.
+    says otherwise. Hyperband takes the seed of the job, and the epochs of the recipe for its largest resource unless the job
+    says otherwise or names an evaluator.
 
     Args:
         job: The search.
         refused: Reason for which no pruner of the user's own is imported, for the message; None imports it.
 
     Raises:
-        JobError: There is no such pruner or argument, or a value is out of its range.
+        JobError: There is no such pruner or argument, a value is out of its range, or a pruner of the user's own cannot be
+            imported or may not be.
     """
     if job.pruner is None:
         return None

@@ -23,7 +23,9 @@ def resolve_job(job: Job, *, where: Path, limits: JobLimits = UNLIMITED, reading
         reading: Parts of an earlier scan to reuse, and a progress callback for the check of the images.
 
     Raises:
-        JobError: A name or file does not exist, or settings exclude each other. The message begins with the key.
+        JobError: A name or file does not exist, a value is not allowed, the data cannot be used, a limit is exceeded, or
+            settings exclude each other. The message begins with the key.
+        MissingExtraError: A library that reads the data is not installed.
     """
     # The modules of a user's own jobs are imported from the folder in which the job was submitted. For a definition over HTTP
     # that is a folder of data, from which nothing is imported.

@@ -100,7 +100,7 @@ def _check_zero_cost(resolved: ResolvedSearch) -> None:
 
 
 def _load_table(job: SearchJob, space: HubSpace, task: SearchTask, where: Path, limits: JobLimits) -> LatencyTable | None:
-    """Loads the latency table that the job names; returns None if it names none.
+    """Checks the lengths under `latency`, and returns the latency table that the job names; None if it names none.
 
     Raises:
         JobError: A length is not allowed; or the table cannot be read, does not match the job, or was built on this machine and

@@ -45,7 +45,10 @@ class ResolvedShrinking(ResolvedFineTuning):
 
     @property
     def start_epochs(self) -> int | None:
-        """Number of epochs of the training before the search, 0 if there is none; None without a budget in epochs."""
+        """Number of epochs of the training before the search, 0 if there is none; None without a budget in epochs.
+
+        It leaves at least one epoch of the recipe for the training after the search, so it is 0 of one; of more, at least 1.
+        """
         epochs = self.job.recipe.epochs
         if epochs is None or self.start_share == 0:
             return None if epochs is None else 0

@@ -53,15 +53,16 @@ def run_job(
 
     Args:
         run: The run.
-        resolved: The run's job, already resolved by the caller; None resolves it here; if that fails, the
-            state of the run becomes "refused".
+        resolved: The run's job, already resolved by the caller; None resolves it here. If that fails with a `HubserveError`,
+            the state of the run becomes "refused".
         on_status: Called with the status after each change.
         draw: Draws plots of the search into a folder, see `find_draw`; None draws none.
 
     Raises:
         JobError: The definition or the data cannot be used.
         NothingFeasibleError: No arch meets the constraints; nothing was published.
-        HubserveError: A phase failed for another reason.
+        StorageError: A disk is full, read-only or forbidden; the job can continue.
+        HubserveError: A phase failed for another reason. Exceptions of other libraries are passed on.
         KeyboardInterrupt: The job was stopped; it can continue.
     """
     status = StatusWriter(run, on_status, draw)
@@ -78,7 +79,7 @@ def run_job(
 
 
 def _resolve(run: Run, status: StatusWriter) -> ResolvedJob:
-    """The job of a run, with the parts of its data that were pinned when it began."""
+    """Resolves the job of a run, with the parts of its data that were pinned when it began, and returns it."""
 
     def advance(done: int, total: int) -> None:
         status.progress(f"checking images: {done:,} of {total:,}", share=done / total if total else None)
@@ -146,7 +147,7 @@ def find_draw() -> Draw | None:
 
 @contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
-    """A context in which SIGTERM, which is sent to stop a job, raises `KeyboardInterrupt`."""
+    """Context manager in whose block SIGTERM, which is sent to stop a job, raises `KeyboardInterrupt`."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

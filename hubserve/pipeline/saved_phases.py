@@ -1,8 +1,9 @@
 """`load_or_compute`: saves the result of each finished phase in the run folder, and loads it when a killed run is resumed.
 
-The files are zero_cost_filter.json, winner.json, retrained/scores.json, fine_tuned/scores.json, test.json and published.json.
-The phases that export and profile save no such file: their result is the package itself. status.json, which holds the state of
-the run for its readers, is written by `hubserve.pipeline.status_writer`.
+The files of a search are zero_cost_filter.json, winner.json, front.json, retrained/scores.json, test.json and published.json; a
+fine-tuning has fine_tuned/scores.json, test.json and published.json, and a search for a smaller network also latency.json,
+start/scores.json and found.json. The phases that export and profile save no such file: their result is the package itself.
+status.json, which holds the state of the run for its readers, is written by `hubserve.pipeline.status_writer`.
 """
 
 import json
@@ -16,6 +17,8 @@ from hubserve.errors import JobError
 
 def load_or_compute(path: Path, compute: Callable[[], Any]) -> Any:
     """Returns the saved result of a phase. If there is none, calls `compute`, saves what it returns and returns that.
+
+    Errors of `compute` are passed on, and nothing is saved then.
 
     Args:
         path: The JSON file of the result. Its folder is created if it does not exist.

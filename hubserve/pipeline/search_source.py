@@ -22,7 +22,15 @@ from hubserve.pipeline.resolved_search import ResolvedSearch
 def search_source(
     resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, tested: TestedNetwork, run: Run
 ) -> ModelSource:
-    """Returns the trained winner together with its provenance and what its data determine for the package's manifest."""
+    """Returns the trained winner together with its provenance and what its data determine for the package's manifest.
+
+    Args:
+        resolved: The job.
+        winner: Arch and scores of the network.
+        trained: The network with its final weights.
+        tested: Accuracy, or other scores, and temperature of the network.
+        run: Run whose id and trials are recorded in the provenance.
+    """
     return ModelSource(
         name=resolved.job.store_name,
         model=trained.model,

@@ -48,7 +48,7 @@ PAUSE_SECONDS = 0.5
 
 
 class StatusWriter:
-    """Writes the status of a running job.
+    """Writes the status of a running job; begins with the one that was written last, without its error.
 
     Args:
         run: The run whose status.json is written.
@@ -57,6 +57,9 @@ class StatusWriter:
 
     Attributes:
         status: The current status.
+
+    Raises:
+        JobError: status.json does not exist, or cannot be read.
     """
 
     def __init__(self, run: Run, on_status: Callable[[JobStatus], None], draw: Draw | None) -> None:
@@ -80,8 +83,9 @@ class StatusWriter:
     def outcome(self) -> Iterator[None]:
         """Context manager that writes the state in which its block ends.
 
-        The state is "done"; "stopped" after a KeyboardInterrupt; "refused" after a `HubserveError` before the first phase; or
-        "failed" after any other error. Errors are raised again; an error of the storage as a `StorageError`.
+        The state is "done"; "stopped" after a KeyboardInterrupt; "refused" after a `HubserveError` before the first phase,
+        unless a disk caused it; or "failed" after any other error. Errors are raised again; an error of the storage as a
+        `StorageError`.
         """
         how_to_continue = f"`hubserve search --run {self._run.path}` goes on where it was"
         try:
@@ -119,7 +123,10 @@ class StatusWriter:
         self.write(estimated_seconds=estimated_total(self.status.times))
 
     def took(self, part: TimedPart, seconds: float) -> None:
-        """Adds `seconds` to the duration of a part of the job, of which a process that was stopped may have measured some."""
+        """Adds `seconds` to the duration of a part of the job, which an earlier process may have begun.
+
+        It is written to the file with the next change.
+        """
         before = next((time.seconds for time in self.status.times if time.part == part), None)
         self._set_time(part, seconds=(before or 0.0) + seconds)
 
@@ -150,11 +157,12 @@ class StatusWriter:
         return None
 
     def progress(self, message: str, *, share: float | None = None) -> None:
-        """Writes what the current phase is doing.
+        """Writes what the current phase is doing, to the file at most every `PAUSE_SECONDS`.
 
         Args:
             message: One sentence.
-            share: Share of the phase that is done, in (0, 1], from which its remaining time is estimated; None if unknown.
+            share: Share of the phase that is done, in (0, 1], from which its remaining time is estimated; None if unknown. It
+                has no effect in the block of `within`.
         """
         spent = time.monotonic() - self._phase_began
         eta = spent / share - spent if share and not self._subject else None
@@ -191,7 +199,13 @@ class StatusWriter:
         self.status = self.status.model_copy(update=changes)
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """Adds one row of the history of a one-shot strategy to the status."""
+        """Adds one row of the history of a one-shot strategy, which is written if the file is `due`, or else with a later row.
+
+        At most `MOST_STEPS` rows are kept; once a row has probabilities, only rows with them.
+
+        Args:
+            row: "step", and where known "epoch" from 0, "train_loss", and "probabilities": label -> candidate -> probability.
+        """
         has_probabilities = "probabilities" in row
         if has_probabilities and not self._steps_have_probabilities:
             # From now on only rows that have some: the plot needs them at each of its steps.
@@ -206,7 +220,12 @@ class StatusWriter:
             )
 
     def one_shot(self, history: Iterable[Mapping[str, Any]], cost_r2: float | None) -> None:
-        """Writes the whole history of a one-shot strategy after its end, and the fit of its cost table, `cost_r2`."""
+        """Writes the history of a one-shot strategy after its end: at most `MOST_STEPS` rows, those with probabilities if any.
+
+        Args:
+            history: All rows, as for `step`.
+            cost_r2: Coefficient of determination of the strategy's cost table; None if it has none.
+        """
         rows = list(history)
         kept: Downsampled[Mapping[str, Any]] = Downsampled(MOST_STEPS)
         for row in [row for row in rows if "probabilities" in row] or rows:
@@ -218,7 +237,10 @@ class StatusWriter:
         self.write(epochs=list(rows))
 
     def draw_plots(self) -> list[Path]:
-        """Draws the plots of the job into the run folder and returns their files; without `draw`, an empty list."""
+        """Draws the plots of the job into the run folder and returns their files; without `draw`, an empty list.
+
+        Errors of `draw` are passed on.
+        """
         limits = {} if self._search is None else self._search.limits
         files = [] if self._draw is None else self._draw(self.status, limits, self._run.path / "plots")
         self.write(plots=self._run.plots())
@@ -271,7 +293,10 @@ class StatusWriter:
 
 
 def one_shot_view(steps: Iterable[Mapping[str, Any]]) -> OneShotView:
-    """Returns the history of a one-shot strategy as one record, with the choices whose probabilities are in every row."""
+    """Returns the rows of a one-shot strategy's history (see `StatusWriter.step`) as one record.
+
+    It has the probabilities of those choices of which every row has them.
+    """
     rows = list(steps)
     labels: dict[str, LabelProbabilities] = {}
     for label in rows[-1].get("probabilities", {}) if rows else {}:

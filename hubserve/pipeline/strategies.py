@@ -45,7 +45,7 @@ def make_searchers(entry: StrategyEntry, *, seed: int, refused: str | None = Non
 
     Raises:
         JobError: A strategy or argument does not exist, a value is out of range, `then` is missing or not allowed, or a
-            strategy of the user's own cannot be imported.
+            strategy of the user's own cannot be imported or may not be.
     """
     kind = _find(entry, key="strategy", known={**MULTI_TRIAL, **ONE_SHOT}, refused=refused)
     if issubclass(kind, Strategy):
@@ -72,7 +72,8 @@ def multi_trial(entry: MultiTrialEntry, *, key: str, seed: int, refused: str | N
         refused: Reason for which no strategy of the user's own is imported, for the message; None imports it.
 
     Raises:
-        JobError: There is no such strategy or argument, or a value is out of range.
+        JobError: There is no such strategy or argument, a value is out of range, the strategy trains a supernet, or one of the
+            user's own cannot be imported or may not be.
     """
     kind = _find(entry, key=key, known=MULTI_TRIAL, refused=refused)
     if not issubclass(kind, Strategy):
@@ -104,7 +105,8 @@ def make_object(kind: type[T], entry: MultiTrialEntry, *, key: str, more: Mappin
         more: Further arguments, which the job gives itself.
 
     Raises:
-        JobError: An argument is unknown or not valid.
+        JobError: An argument is unknown or not valid, or the class raises a StrategyError, TypeError or ValueError. Its other
+            exceptions are passed on.
     """
     unknown = unknown_argument(kind, entry.arguments)
     if unknown is not None:

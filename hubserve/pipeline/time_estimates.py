@@ -83,6 +83,8 @@ def estimate_seconds(
 
     Raises:
         DatasetError: An image cannot be read.
+        EvaluatorError: The recipe asks for a precision that the device does not have.
+        OSError: The folder cannot be made.
     """
     train, val, test = parts.train, parts.val, parts.test
     count = min(SAMPLE, len(train))

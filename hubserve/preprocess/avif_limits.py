@@ -1,4 +1,4 @@
-"""Checks that the AV1 streams in an AVIF file have no more pixels and frames than the file declares.
+"""Checks that the AV1 streams in an AVIF file have no more pixels than the file declares, and not too many frames.
 
 An AVIF file that declares 100 x 100 pixels may hold frames of 16,384 x 16,384, or a thousand frames, and libavif decodes all of
 them before it scales the image. So the headers of the streams are read here: the items that the box `iloc` lists
@@ -99,7 +99,7 @@ def _stream_pixels(item: bytes) -> int:
         ValueError: The item has more than `MOST_OBUS` OBUs or `MOST_FRAMES` frames.
     """
     place = frames = pixels = 0
-    for _ in range(MOST_OBUS):
+    for _ in range(MOST_OBUS + 1):  # The last round only finds that no more follow.
         if place >= len(item) or item[place] & 0x80:  # The first bit of an OBU is 0.
             break
         header = item[place]

@@ -43,7 +43,7 @@ def image_facts(data: bytes, *, decode: bool = True, max_pixels: int = MAX_PIXEL
         max_pixels: Limit of width x height; it is only checked if `decode` is True.
 
     Raises:
-        ImageTooLargeError: The image has more than `max_pixels` pixels.
+        ImageTooLargeError: `decode` is True, and the image has more than `max_pixels` pixels, or more than 65,535 on a side.
         ImageError: The file is not an image that the service reads, or it is truncated.
     """
     if decode:

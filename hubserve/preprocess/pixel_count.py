@@ -38,7 +38,7 @@ def pixel_count(data: bytes) -> int | None:
 
 
 def _jpeg(data: bytes) -> int | None:
-    """Returns the pixels of the largest frame header before the first scan; None if there is none."""
+    """Returns the number of pixels in the largest frame header before the first scan; None if there is none."""
     place, found = 2, 0
     for _ in range(MOST_STEPS):
         marker = data[place + 1]
@@ -60,7 +60,7 @@ def _jpeg(data: bytes) -> int | None:
 
 
 def _png(data: bytes) -> int | None:
-    """Returns the pixels of the largest header (IHDR) before the first chunk of pixels; None if there is none."""
+    """Returns the number of pixels in the largest header (IHDR) before the first chunk of pixels; None if there is none."""
     place, found = 8, 0
     for _ in range(MOST_STEPS):
         length, kind = struct.unpack_from(">I4s", data, place)
@@ -74,7 +74,7 @@ def _png(data: bytes) -> int | None:
 
 
 def _gif(data: bytes) -> int | None:
-    """Returns the pixels of the smallest area that contains the screen and the first frame; None if there is no frame."""
+    """Returns the size of the smallest area that contains screen and first frame, in pixels; None if there is no frame."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     place = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     inside = False
@@ -107,7 +107,10 @@ def _bmp(data: bytes) -> int | None:
 
 
 def _tiff(data: bytes) -> int | None:
-    """Returns the pixels of the image or of one of its tiles, whichever are more; None if the directory is unusual."""
+    """Returns the number of pixels of the image or of one of its tiles, whichever is larger; None if it is not known.
+
+    It is not known if the directory has too many entries, or gives a side in an unusual type or not at all.
+    """
     order, big = "<" if data[:2] == b"II" else ">", 43 in data[2:4]
     (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, place)
@@ -141,7 +144,7 @@ def _webp(data: bytes) -> int | None:
 
 
 def _avif(data: bytes) -> int | None:
-    """Returns the pixels of the largest item; None for an animation, whose size is in another box."""
+    """Returns the number of pixels of the largest item; None for an animation, whose size is in another box."""
     outermost = list(boxes(data))
     metas = [data[start:end] for kind, start, end in outermost if kind == b"meta"]
     if len(outermost) == MOST_STEPS or not metas or any(kind == b"moov" for kind, _, _ in outermost):

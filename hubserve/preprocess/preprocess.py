@@ -150,7 +150,10 @@ class Preprocess(BaseModel):
 
     @property
     def border(self) -> tuple[int, int, int]:
-        """The RGB colour of the border that "pad" adds: `mean` as a colour, which is about 0 in the network's input."""
+        """The RGB colour of the border that "pad" adds: `mean` times `scale`, rounded and limited to 0..255.
+
+        Where it is not limited, it is about 0 in the network's input.
+        """
         colour = [round(min(max(value * self.scale, 0), 255)) for value in self.mean]
         red, green, blue = colour if self.channels == "rgb" else colour[::-1]
         return red, green, blue
@@ -190,7 +193,10 @@ class Preprocess(BaseModel):
         return part
 
     def _cropped(self, pixels: NDArray[np.uint8], channels: tuple[int, int, int] = (0, 1, 2)) -> NDArray[np.float32]:
-        """Returns the crop of the resized image as whole numbers, (3, input_size, input_size), for `fit` "crop"."""
+        """Returns the crop of the resized image as whole numbers, (3, input_size, input_size), for `fit` "crop".
+
+        `channels` has the indices of the channels of `pixels` in the order of the result.
+        """
         height, width = pixels.shape[:2]
         size = self._resized_size((width, height))
         x, y = (

@@ -191,7 +191,7 @@ def _bilinear(distances: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _bicubic(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keys' filter with a = -0.5, as in Pillow."""
+    """Returns the weights, at distances in pixels, of Keys' cubic filter with a = -0.5, which Pillow uses."""
     x = np.abs(distances)
     near = (1.5 * x - 2.5) * x * x + 1
     far = (((x - 5) * x + 8) * x - 4) * -0.5
@@ -208,7 +208,10 @@ class _Memory(threading.local):
         self._kept: dict[str, NDArray[np.float32]] = {}
 
     def array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Returns an uninitialised array, which shares its memory with all arrays of that name."""
+        """Returns an uninitialised array, which shares its memory with all arrays of that name that this thread was given.
+
+        An array of more than `STRIP` elements has memory of its own.
+        """
         size = math.prod(shape)
         if size > STRIP:
             return np.empty(shape, np.float32)

@@ -53,7 +53,7 @@ def read_rgb_file(path: Path) -> Image.Image:
 
     Raises:
         OSError: The file cannot be read, is in none of `FORMATS`, or is truncated.
-        Exception: Its bytes are corrupt; Pillow's decoders raise exceptions of almost any class.
+        Exception: Its bytes are corrupt, or it has more pixels than Pillow allows; the exception may be of almost any class.
     """
     return load_rgb(open_image(io.BytesIO(path.read_bytes())))
 
@@ -91,7 +91,8 @@ def load_rgb(image: Image.Image) -> Image.Image:
     environment variable `REQUIRE_JPEG_END` refuses it. Pillow converts everything else.
 
     Args:
-        image: Image of Pillow, whose pixels may still be undecoded in its file.
+        image: Image of Pillow, whose pixels may still be undecoded in its file. They are loaded, and a transparent colour in
+            its `info` is scaled like them.
 
     Raises:
         Exception: The file is truncated or corrupt; Pillow's decoders raise exceptions of almost any class.
@@ -200,7 +201,7 @@ def _to_rgb(image: Image.Image, kind: tuple[float, bool, bool]) -> Image.Image:
 def _grey_to_8_bits(image: Image.Image, top: float, unsigned: bool, inverted: bool) -> Image.Image:
     """Converts a grey image of 16 or 32 bits, or of floating point numbers, to 8 bits; the other arguments are `_grey_kind`'s.
 
-    Pillow's own conversion would clip all values above 255.
+    Pixels of the transparent value become white. Pillow's own conversion would clip all values above 255.
     """
     values = np.asarray(image)
     if unsigned:

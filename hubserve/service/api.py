@@ -51,7 +51,14 @@ JOB_ROUTERS = (job_data.router, jobs.router)
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Creates the state that all routes share when the application starts, and closes it when it ends."""
+    """Async context manager that creates the state that all routes share, and serves gRPC if it is set; its end closes both.
+
+    The message of an error at the start is kept as `app.state.start_error`, and the error is raised.
+
+    Raises:
+        pydantic.ValidationError: A setting in the environment is not allowed; only this error is not kept.
+        HubserveError, OSError: The state cannot be created, or gRPC cannot be served.
+    """
     try:
         shared = await to_thread.run_sync(ServiceState, ServiceSettings.from_environment())
     except (HubserveError, OSError) as error:
@@ -66,7 +73,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _grpc_server(app: FastAPI, shared: ServiceState) -> AsyncIterator[None]:
-    """Async context manager that answers gRPC, if the setting `grpc_port` is set."""
+    """Async context manager that serves gRPC during its block; does nothing if the setting `grpc_port` is None.
+
+    At the end of the block, calls that are being answered have `answer_seconds` to end. If gRPC cannot be served, `shared` is
+    closed and the message is kept as `app.state.start_error`.
+
+    Raises:
+        MissingExtraError: The extra `grpc` is not installed.
+        ServerStartError: The address cannot be bound.
+    """
     if shared.settings.grpc_port is None:
         yield
         return

@@ -47,7 +47,7 @@ class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
     """BentoML's service, with our middleware around its ASGI application, and our supervisor for its workers."""
 
     def inject_config(self) -> None:
-        """Injects BentoML's configuration, and installs our supervisor unless this process is a worker."""
+        """Injects BentoML's configuration and, unless this process is a worker, installs our supervisor and the log format."""
         # Called by whatever serves, before it makes the supervisor: `hubserve serve`, `bentoml serve`, a container.
         super().inject_config()
         if not supervised_worker.is_worker():
@@ -63,6 +63,11 @@ class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """Returns the ASGI application that a worker runs, after copying the models of the bento into the store.
+
+        It also sets the format of the log and makes uvicorn use `hubserve.service.http_protocol`, for the whole process.
+
+        Args:
+            is_main: Passed on to BentoML.
 
         Raises:
             SystemExit: A model of the bento cannot be copied.
@@ -99,4 +104,4 @@ class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
 )
 @bentoml.asgi_app(api, path="/")
 class HubServe:
-    """Image classification with searched neural architectures."""
+    """Serves the models of the store over HTTP; its routes are those of `api`, and BentoML's for health and metrics."""

@@ -45,7 +45,7 @@ def check_changer(connection: HTTPConnection, settings: ServiceSettings) -> None
 
 
 async def changer(request: Request) -> None:
-    """A FastAPI dependency that calls `check_changer`, for routes that change something. The middleware calls it before, too.
+    """Checks the token of a request that changes something, as a FastAPI dependency. The middleware has made the same check.
 
     Raises:
         ForbiddenError: The setting `token` is not set, so that the server refuses all changes.

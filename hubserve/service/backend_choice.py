@@ -53,17 +53,18 @@ _kept = KeptMeasurements("backends.json", TypeAdapter(dict[str, BackendChoice]))
 def load_fastest(key: str, load: Callable[[Candidate], Engine], setting: Concurrency, *, device: Device = "cpu") -> Engine:
     """Returns an engine with the faster backend, by the file of earlier measurements, or measured now and written to it.
 
-    The backend is ONNX Runtime if a GPU is used, if OpenVINO is not installed, or if it cannot load the model or has other
-    logits; the latter is logged as a warning.
+    The backend is ONNX Runtime if a GPU is used, if OpenVINO is not installed, or if loading with OpenVINO raises a
+    HubserveError, for instance because its logits differ; that error is logged as a warning, and the choice is not kept.
 
     Args:
         key: Text that identifies the content of the model.
-        load: Function that returns an engine with a backend.
+        load: Function that returns an engine with the given backend; it is called for one backend, or for both.
         setting: The threads and the batch size with which the service uses the engine.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
 
     Raises:
-        HubserveError: ONNX Runtime cannot load the model.
+        HubserveError: ONNX Runtime cannot load the model, one of the two engines cannot be run, or no folder can serve as
+            HUBSERVE_HOME.
         OSError: A file of the model cannot be read.
     """
     if find_spec("openvino") is None or (device != "cpu" and cuda_available()):
@@ -93,13 +94,20 @@ def load_fastest(key: str, load: Callable[[Candidate], Engine], setting: Concurr
 
 
 def faster(onnx: Engine, openvino: Engine, setting: Concurrency, *, seconds: float = SECONDS) -> BackendChoice:
-    """Measures two engines with the same model in turns, and returns the faster one; OpenVINO must be faster by `CLEARLY`.
+    """Warms up two engines with the same model, measures them in turns, and returns the backend of the faster one.
+
+    OpenVINO is chosen only if it is more than `CLEARLY` times as fast.
 
     Args:
         onnx: Engine with ONNX Runtime.
         openvino: Engine with OpenVINO.
         setting: The threads and the batch size.
-        seconds: Time in seconds for both together.
+        seconds: Time in seconds for all measurements of both together. Warming up is not included, and a batch that has begun
+            is finished.
+
+    Raises:
+        ExportError: An engine cannot be run.
+        LateAnswerError: A batch took longer than the time limit of its engine.
     """
     engines: dict[Candidate, Engine] = {"onnx": onnx, "openvino": openvino}
     speeds: dict[Candidate, float] = dict.fromkeys(engines, 0.0)

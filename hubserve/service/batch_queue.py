@@ -39,9 +39,9 @@ class BatchQueue:
     Args:
         threads: Number of threads. If an engine uses one core for a call, the number of cores is a good choice.
         max_batch: Largest number of images in a batch.
-        max_waiting: Largest number of images that wait or are being classified.
-        max_waiting_pixels: Largest number of pixels of these images together.
-        max_pixels: Largest number of pixels of an image.
+        max_waiting: Largest number of images that wait or are being classified; `check_room` names the exceptions.
+        max_waiting_pixels: Largest number of pixels of these images together; `check_room` names the exceptions.
+        max_pixels: Largest number of pixels of an image that the engines decode; a larger image counts as one of this number.
         on_batch: Function that is called with the engine and the size of each batch, in the threads.
         on_drop: Function that is called for each image that was dropped, with the first step that was not done for it.
 
@@ -79,14 +79,15 @@ class BatchQueue:
             thread.start()
 
     def check_room(self, count: int = 1, pixels: int = 0) -> None:
-        """Checks that more images can be admitted. A queue without images admits any number.
+        """Checks that the images of another request can be admitted now. It admits and reserves nothing.
 
-        A request of more than `LIGHT_PIXELS` pixels may take at most half of the images and half of the pixels that are still
-        free, so that other requests can still be admitted.
+        An empty queue admits any number of images. Otherwise, a request of at most `LIGHT_PIXELS` pixels is admitted if that
+        many images are still free; its pixels are not compared with what is free. A larger request may take at most half of the
+        free images, but always one if one is free, and at most half of the free pixels, so that others can be admitted.
 
         Args:
             count: Number of images of the request.
-            pixels: Number of pixels of these images together.
+            pixels: Number of pixels of these images together, as `weigh` counts them.
 
         Raises:
             OverloadedError: The images cannot be admitted now.
@@ -120,7 +121,7 @@ class BatchQueue:
             engine: Engine that will classify the images or texts, or run the tensors.
             images: Bytes of an image file, or a prepared array, for each image; for a `TextEngine` texts, each of which counts
                 as an image; for a `TensorEngine` the inputs of one request as arrays by their names, which count as one image.
-            top_k: Number of classes in each answer; None takes the default, see `Engine.classify`.
+            top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
             features: If True, the answers have features.
 
         Raises:
@@ -144,11 +145,11 @@ class BatchQueue:
         return queued
 
     def close(self, seconds: float = 10.0) -> None:
-        """Ends the threads after they have classified all images that wait.
+        """Ends the threads after they have classified all images that wait. `submit` must not be called afterwards.
 
         Args:
-            seconds: Longest time in seconds to wait for the threads. Threads that take longer end with the process, and their
-                images get no answer.
+            seconds: Longest time in seconds to wait for the threads. If some take longer, a warning is logged; they end with
+                the process, and images that are not classified by then get no answer.
         """
         with self._lock:
             self._closing = True

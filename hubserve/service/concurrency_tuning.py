@@ -91,6 +91,9 @@ def fastest_concurrency(key: str, load: Callable[[int], Engine], *, device: str 
         key: Text that identifies the content of the model.
         load: Function that returns an engine with the given `session_threads`.
         device: Device of the engines, "cpu" or "cuda".
+
+    Raises:
+        OutputError: No folder can serve as HUBSERVE_HOME.
     """
     host = describe_host()
     key = f"{key} on {host.cpu}, {cores()} cores, {device}"

@@ -1,4 +1,4 @@
-"""Which header Content-Encoding a request may have, and the decompression of its body by gzip or deflate."""
+"""Checks the header Content-Encoding of a request, and decompresses its body by gzip or deflate."""
 
 import zlib
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ ACCEPTED = "gzip, deflate"
 
 
 def content_encoding(request: Request) -> str | None:
-    """Returns how the body of a request is compressed, in lower case; None if it is not.
+    """Returns how the body of a request is compressed, as one of `KNOWN`; None if it is not.
 
     Raises:
         EncodingError: It is compressed in another way than gzip or deflate, or more than once.
@@ -38,20 +38,21 @@ def content_encoding(request: Request) -> str | None:
 
 
 def encodings(request: Request) -> list[str]:
-    """Returns the encodings of the body of a request in lower case, in the order in which they were applied."""
+    """Returns the encodings of a request's body in lower case, in the order in which they were applied, without "identity"."""
     given = request.headers.get("content-encoding", "")
     return [name for part in given.split(",") if (name := part.strip().lower()) not in ("", "identity")]
 
 
 def decompressed(body: bytes, encoding: str) -> Iterator[bytes]:
-    """Yields a compressed body in parts of at most `STEP` bytes.
+    """Decompresses a body and yields the result in parts of at most `STEP` bytes. An empty body yields nothing.
 
     Args:
         body: The whole compressed body.
-        encoding: One of `KNOWN`. "deflate" is zlib's format, or without its header, as some clients send it.
+        encoding: One of `KNOWN`. "deflate" accepts zlib's format with or without its header, as some clients leave it out. The
+            others accept gzip's format and zlib's, also several compressed members one after the other.
 
     Raises:
-        RequestBodyError: The body is not what `encoding` says, is truncated, or has bytes after its end.
+        RequestBodyError: The body is in none of the formats that `encoding` accepts, is truncated, or has bytes after its end.
     """
     try:
         rest = body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
@@ -71,21 +72,24 @@ class _Look:
         complete: False if the search was ended by a limit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, limited: bool = True) -> None:
+        """If `limited` is False, no limit ends the search."""
         self.complete = True
-        self._entries, self._end = 0, time.monotonic() + MAX_SECONDS
+        self._left: float = MAX_ENTRIES if limited else math.inf
+        self._end = time.monotonic() + MAX_SECONDS if limited else math.inf
 
     def entries(self, folder: Path) -> tuple[list[Path], int]:
         """Returns (the folders directly in `folder`, the number of images directly in it).
 
         Links, hidden names and names with unprintable characters are left out. A folder that cannot be read has none of either.
+        If `MAX_ENTRIES` or `MAX_SECONDS` is exceeded, sets `complete` to False and returns what was found before.
         """
         folders, images = [], 0
         try:
             with os.scandir(folder) as found:
                 for entry in found:
-                    self._entries += 1
-                    if self._entries > MAX_ENTRIES or time.monotonic() > self._end:
+                    self._left -= 1
+                    if self._left < 0 or time.monotonic() > self._end:
                         self.complete = False
                         break
                     if is_hidden(entry.name) or not entry.name.isprintable():
@@ -99,7 +103,7 @@ class _Look:
         return sorted(folders), images
 
     def images_below(self, folder: Path) -> int:
-        """Returns the number of images in `folder`, at any depth."""
+        """Returns the number of images in `folder`, at any depth; too few if a limit ends the search."""
         waiting, images = [folder], 0
         while waiting and self.complete:
             folders, count = self.entries(waiting.pop())
@@ -108,7 +112,10 @@ class _Look:
         return images
 
     def classes(self, folders: Sequence[Path]) -> dict[str, int]:
-        """Returns the number of images of each of `folders` that directly contains some; empty if fewer than two do."""
+        """Returns the number of images of each class folder by its name; empty if there are fewer than two.
+
+        A class folder is one of `folders` that directly contains an image; its images at any depth are counted.
+        """
         held = {folder: self.entries(folder) for folder in folders}
         counts = {
             folder.name: images + sum(map(self.images_below, below)) for folder, (below, images) in held.items() if images
@@ -117,10 +124,11 @@ class _Look:
 
 
 def list_folders(roots: Sequence[Path]) -> DataFolders:
-    """Returns the data folders below `roots`: those that hold class folders, directly or in the parts train, val and test.
+    """Returns the data folders at and below `roots`: those with two or more class folders, directly or in a part such as train.
 
-    Symbolic links are not followed, so that nothing outside the roots is found. The search is limited by `MAX_DEPTH`,
-    `MAX_FOLDERS`, `MAX_ENTRIES` and `MAX_SECONDS`.
+    A class folder directly contains an image. Folders below a data folder are not searched for others. Symbolic links below a
+    root are not followed, so that nothing outside the roots is found. The search is limited by `MAX_DEPTH`, `MAX_FOLDERS`,
+    `MAX_ENTRIES` and `MAX_SECONDS`.
 
     Args:
         roots: Data roots, at least one. Roots that do not exist contain nothing.
@@ -181,7 +189,7 @@ def add_upload(root: Path, name: str, stage: Path, fill: Callable[[Path], None])
     check_free(root, name)
     filled, target = stage / name, root / UPLOADS / name
     fill(filled)
-    described, _ = _described(_Look(), filled, Path(os.path.realpath(root)))
+    described, _ = _described(_Look(limited=False), filled, Path(os.path.realpath(root)))
     if described is None:
         raise JobError("the ZIP has no class folders: it needs two or more folders with images, or train/ with such folders")
     check_free(root, name)
@@ -209,8 +217,9 @@ def remove_upload(root: Path, name: str) -> None:
 
     Raises:
         JobNotFoundError: There is no such upload.
-        DataInUseError: A job that is running, or about to run, has its data in it.
-        OSError: The folder cannot be renamed.
+        DataInUseError: A job that has not ended uses it; see `jobs_using`.
+        OSError: The folder cannot be renamed, or the jobs cannot be listed (StorageError).
+        OutputError: No folder can serve as HUBSERVE_HOME.
     """
     folder = root / UPLOADS / name
     if not NAME.fullmatch(name) or folder.is_symlink() or not folder.is_dir():
@@ -229,6 +238,8 @@ def remove_upload(root: Path, name: str) -> None:
 
 def jobs_using(folder: Path) -> list[str]:
     """Returns the ids of the jobs that have not ended and whose data set is `folder`, lies in it or contains it.
+
+    Jobs whose state or definition cannot be read are left out.
 
     Raises:
         StorageError: This user may not list the folder of runs.
@@ -266,9 +277,10 @@ def bytes_in(folder: Path) -> int:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(Path(entry.path))
                     else:
-                        size += entry.stat(follow_symlinks=False).st_size
+                        with suppress(FileNotFoundError):  # Deleted meanwhile.
+                            size += entry.stat(follow_symlinks=False).st_size
         except OSError:
-            pass  # A folder or a file that is deleted meanwhile has no bytes.
+            pass  # So may be the folder.
     return size
 
 

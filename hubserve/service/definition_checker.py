@@ -56,7 +56,7 @@ class DefinitionChecker:
         Raises:
             SpaceError: There is no such space, it does not accept the settings, or the network is too large.
             ArchError: The arch does not belong to the space.
-            JobError: The check takes too much memory.
+            JobError: The network cannot be built, or the check takes too much memory.
             OverloadedError: The check did not end in time.
             HubserveError: The process that checks failed; the server's log says why.
         """

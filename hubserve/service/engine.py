@@ -22,14 +22,14 @@ from hubserve.preprocess import MAX_PIXELS, decode_pixels
 
 @dataclass(frozen=True)
 class Answer:
-    """The result for one image.
+    """The result for one image, or for a text from `TextEngine`.
 
     Attributes:
         predictions: The most likely classes, the most likely one first.
-        decode_ms: Milliseconds that decoding and preprocessing the image took.
+        decode_ms: Milliseconds that decoding and preprocessing the image took, or turning the text into tokens.
         infer_ms: Milliseconds that inference of the whole batch took.
         batch_size: Number of images in the batch.
-        logits: Logits of the image, (classes,) float32.
+        logits: Logits of the image or text, (classes,) float32, not divided by the temperature.
         features: Features of the image, (width,) float32; None if they were not asked for.
     """
 
@@ -67,7 +67,7 @@ class Engine:
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
         threads: Number of threads that one call may use for inference. On most machines it is faster to use a second core for
             another image.
-        callers: Number of threads that will call the engine at once.
+        callers: Number of threads that will call the engine at once; only OpenVINO needs it.
         max_pixels: Largest number of pixels, width x height, of an image.
         seconds: Seconds after which inference of a batch is ended; the formats of torch have no limit.
 
@@ -82,10 +82,11 @@ class Engine:
     Raises:
         OtherInputsError: The model of the package does not classify images.
         PackageError: The package was changed, has no proven parity, lacks the format, or gives the wrong number of logits or
-            features.
+            features; or the format may run code, and its author is not trusted.
         LoadLimitError: A file that was never loaded on this machine takes too much time or memory to load.
         ExportError: The format cannot be loaded or run; `ParityError` if OpenVINO's logits differ from those of "onnx".
         LateAnswerError: Running one image took longer than `seconds`.
+        OSError: A file of the package cannot be read, or the process of a first load cannot be started.
     """
 
     def __init__(
@@ -142,7 +143,8 @@ class Engine:
         Raises:
             ImageError: The bytes are not a readable image, or the image is too large (`ImageTooLargeError`).
             TopKError: `top_k` is not between 1 and the number of classes.
-            LogitsError: A logit is NaN or infinite.
+            NoFeaturesError: `features` is True, and there are none.
+            LogitsError: A logit, or a feature if `features` is True, is NaN or infinite.
             ExportError: The network cannot be run.
             LateAnswerError: Inference took longer than `seconds`.
         """
@@ -193,10 +195,10 @@ class Engine:
         return Prepared(pixels, top_k, (time.perf_counter() - start) * 1e3, features)
 
     def answer(self, images: Sequence[Prepared]) -> list[Answer | LogitsError]:
-        """Runs inference on a batch of prepared images; this is the second step of `classify`.
+        """Runs inference on a batch of prepared images, at least one; this is the second step of `classify`.
 
         Returns:
-            For each image its answer, or a LogitsError if a logit of that image is NaN or infinite.
+            For each image its answer, or a LogitsError if a logit, or a feature that was asked for, is NaN or infinite.
 
         Raises:
             ExportError: The network cannot be run.

@@ -1,4 +1,4 @@
-"""Answers for errors: the HTTP status of each exception, the JSON of the answer, and the exception handlers for FastAPI."""
+"""Turns exceptions into answers: the HTTP status of each, the JSON of the answer, and the exception handlers for FastAPI."""
 
 import logging
 from typing import Any
@@ -113,12 +113,14 @@ def error_body(error: HubserveError) -> dict[str, Any]:
 
 
 def status_of(error: HubserveError) -> int:
-    """Returns the HTTP status of an exception."""
+    """Returns the HTTP status of an exception; 500 if it is an instance of no class in `STATUS`."""
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
 
 
 def error_response(error: HubserveError, *, path: str = "") -> JSONResponse:
     """Returns the answer to a request that failed with `error`. Logs the error if the status is 500.
+
+    If a full disk or a StorageError is among the causes of `error`, the answer is that to a StorageError.
 
     Args:
         error: The exception.
@@ -165,7 +167,7 @@ def _answer(status: int, content: dict[str, Any], path: str) -> JSONResponse:
 
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
-    """Exception handler for all `HubserveError`s, and for exceptions without another handler."""
+    """Exception handler for all `HubserveError`s, and for exceptions without another handler, which it answers with 500."""
     path = request.url.path
     if isinstance(error, HubserveError):
         return error_response(error, path=path)
@@ -188,7 +190,11 @@ async def refuse_parameter(request: Request, error: Exception) -> JSONResponse:
 
 
 async def refuse_route(request: Request, error: Exception) -> JSONResponse:
-    """Exception handler for `HTTPException`, such as 404 for an unknown path and 405 for a method that a path does not have."""
+    """Exception handler for `HTTPException`, such as 404 for an unknown path and 405 for a method that a path does not have.
+
+    Answers with the status and headers of the exception, and for 405 with the header Allow. A path of an extension of the Open
+    Inference Protocol that this service lacks gets a message that says what there is instead.
+    """
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
     path = request.url.path
     message = (missing_extension(path) if status == 404 else None) or str(detail)

@@ -70,9 +70,10 @@ class ExportRequest(BaseModel):
             `allow_import_paths` is True.
         settings: Keyword arguments of that class; must be empty if `model` is given.
         arch: The arch to export, as the chosen value of each choice by its label.
-        formats: Formats to export; those in 8-bit integers are not allowed. An empty list means "onnx", "pt2" and, if this
-            version of Python supports it, "torchscript".
-        random_weights: If True, a pre-searched model gets random weights instead of the published ones.
+        formats: At most 8 formats to export; those in 8-bit integers are not allowed. An empty list means "onnx", "pt2" and, if
+            this version of Python supports it, "torchscript".
+        random_weights: If True, a pre-searched model gets random weights instead of the published ones. An arch of a space
+            always gets random weights.
 
     Raises:
         pydantic.ValidationError: A key is unknown, a value is not allowed, or neither or both of `model` and `space` are given.
@@ -127,7 +128,7 @@ class ExportStatus(BaseModel):
         created: Time at which the export was requested.
         request: What was requested.
         error: Why it failed, or the last lines of its log; None unless the state is "failed".
-        package: Path of the download on this server; None unless the state is "done".
+        package: Path of the download in URLs of this server; None unless the state is "done".
     """
 
     id: str

@@ -48,7 +48,7 @@ from hubserve.storage_faults import denial, denied, storage_error
 log = logging.getLogger("hubserve.service")
 
 KEPT = 20
-"""Largest number of folders of ended exports that are kept when a new export starts; older ones are removed."""
+"""Number of folders that are kept, with that of a new export: when it starts, the newest `KEPT` - 1 ended exports remain."""
 
 WORKER = "hubserve.workers.export"
 
@@ -86,6 +86,8 @@ class Exports:
 
     def start(self, request: ExportRequest) -> ExportStatus:
         """Starts the process of an export and returns its state. Removes the folders of old exports; see `KEPT`.
+
+        The request is not checked here: if it cannot be carried out, the state of the export becomes "failed".
 
         Raises:
             OverloadedError: The largest allowed number of exports is running.
@@ -130,7 +132,7 @@ class Exports:
         """Returns the state of the export with the id `identity`.
 
         Raises:
-            JobNotFoundError: There is no such export.
+            JobNotFoundError: There is no such export, or its request.json is missing or corrupt.
             JobError: This user may not read its files.
         """
         folder = self._folder / identity
@@ -161,7 +163,8 @@ class Exports:
     def stop(self, identity: str) -> ExportStatus:
         """Asks an export to stop and returns its state at once. An export that has ended stays as it is.
 
-        The state is "stopping" until all its processes have ended, which takes less than 5 s, and then "stopped".
+        The state is "stopping" until all its processes have ended, which usually takes less than 5 s, and then "stopped"; but
+        "done" if the package was complete before.
 
         Raises:
             JobNotFoundError: There is no such export.
@@ -172,7 +175,10 @@ class Exports:
         return self.read(identity)
 
     def end(self, identity: str) -> ExportStatus:
-        """Stops an export, waits until all its processes have ended, and returns its state. Raises what `stop` raises."""
+        """Stops an export, waits until all its processes have ended, and returns its state. Raises what `stop` raises.
+
+        After `STOP_SECONDS` the processes are killed. If one has not ended even some seconds later, the state is "stopping".
+        """
         self.stop(identity)
         _process(self._folder / identity).kill_after(STOP_SECONDS)
         return self.read(identity)

@@ -1,10 +1,10 @@
-"""The order in which waiting images are decoded: a few large requests do not delay all others.
+"""Decides in which order waiting images are decoded, so that a few large requests do not delay all others.
 
 An image costs as many units as it has pixels, plus `COMMON_COST` for everything else that is done for it. Each request gets an
 equal share of the threads (self-clocked fair queueing, Golestani 1994): the place of an image in the order is the clock when
-its request came, plus the cost of the image and of those before it in the request. The clock is the place of the image that was
-taken last. So a small photo is taken before the tenth image of 49 megapixels of an earlier request, and a large image is taken
-as soon as work of its cost was done for others.
+its request came, plus the cost of the image and of those before it in the request. The clock is the largest place of all images
+that were taken. So a small photo is taken before the tenth image of 49 megapixels of an earlier request, and a large image is
+taken as soon as work of its cost was done for others.
 
 Heavy images, which have more than `LIGHT_PIXELS` pixels, may use only a part of the threads and of the memory: those that are
 decoded at the same time have at most `heavy_pixels` pixels together. Meanwhile the other threads take light images.
@@ -44,7 +44,7 @@ class QueuedImage(Future[Answer | TensorAnswer]):
     Args:
         engine: Engine that will classify the image or the text, or run the tensors.
         data: Bytes of the image file, or a prepared array; see `Engine.prepare`. Tensors are arrays by their names.
-        top_k: Number of classes in the answer; None takes the default, see `Engine.classify`.
+        top_k: Number of classes in the answer; None takes 5, or all if the model has fewer.
         pixels: Number of pixels from `weigh`.
         on_cancel: Function that is called with the image if it is cancelled before a thread has begun to decode it.
         features: If True, the answer has features.
@@ -104,8 +104,9 @@ class QueuedImage(Future[Answer | TensorAnswer]):
 def weigh(data: QueuedData, max_pixels: int) -> int:
     """Returns the number of pixels that an image has after decoding, at most `max_pixels`.
 
-    For arrays, it is the number of their elements, and for a text that of its characters. An image whose header does not
-    contain its size gets `max_pixels`. So does an image with more pixels, which will be refused before it is decoded.
+    For arrays, it is the number of their elements, and for a text that of its characters, both without this limit. An image
+    whose header does not contain its size gets `max_pixels`. So does an image with more pixels, which will be refused before it
+    is decoded. Bytes in no known format of images get 0.
 
     Args:
         data: Bytes of an image file, a prepared array, arrays by their names, or a text.

@@ -48,6 +48,8 @@ class FirstLoads:
     def may_load(self, model: StoredModel) -> bool:
         """Returns whether a version may now be loaded in this process; False if its first load has not ended or must wait.
 
+        Starts the first load if the version needs one. After an exception, the next call starts it again.
+
         Raises:
             HubserveError: The version cannot be loaded: its first load failed or exceeded a limit, or its package is wrong.
             OSError: A file of the package cannot be read, or the process of the first load cannot be started.

@@ -17,7 +17,9 @@ class HostCheck:
     """Checks the header Host of requests.
 
     Args:
-        allowed: Allowed names, separated by commas; see the setting `allowed_hosts` of `ServiceSettings`.
+        allowed: Allowed names, separated by commas; "*.example.com" means all names below example.com, "*" all names. IP
+            addresses, localhost and names below it are always allowed. None allows only these on connections to a loopback
+            address, and all names on others.
     """
 
     def __init__(self, allowed: str | None) -> None:
@@ -44,7 +46,8 @@ class HostCheck:
 
         Args:
             given: Value of the header Host.
-            local_address: Address of the server at which the request arrived; None if unknown.
+            local_address: Address of the server at which the request arrived; None, if it is unknown, counts as no loopback
+                address.
         """
         host = _host(given)
         if _is_address(host) or host == "localhost" or host.endswith(".localhost"):
@@ -63,7 +66,15 @@ def _host(given: bytes) -> str:
 
 
 def _fits(host: str, name: str) -> bool:
-    """Returns whether a host has an allowed name, which is "*" for all names, or "*.example.com" for all names below it."""
+    """Returns whether an entry of the list of allowed names allows a host.
+
+    "*" allows every host, "*.example.com" every host below example.com but not example.com itself, and any other entry only the
+    host that is equal to it.
+
+    Args:
+        host: Host of a request in lower case, without its port.
+        name: The entry, in lower case.
+    """
     if name == "*":
         return True
     return host.endswith(name[1:]) if name.startswith("*.") else host == name

@@ -66,7 +66,8 @@ class ConnectionLimits:
     def admit(self, new: BoundedHttpProtocol) -> bool:
         """Returns whether a new connection may stay.
 
-        If there are too many, one that waits for its client is closed instead. If none does, the new one may not stay.
+        If there are too many, the one that has waited longest for its client is closed instead. If none waits, the new one may
+        not stay. The first call starts the regular checks of the time limits of all connections.
         """
         connections: set[Any] = new.connections  # Of this class all, since the server was given no other.
         if not self._watching:
@@ -91,13 +92,13 @@ class ConnectionLimits:
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection.
+    """One HTTP/1.1 connection, which keeps the limits of `ConnectionLimits`.
 
     Attributes:
         limits: Limits of all connections, which `install` sets.
         since: Time, by the event loop's clock, at which the present activity began: waiting for a request, receiving headers,
-            receiving a body, or answering.
-        refusal: Status and message of the answer that ends this connection; None if it is not refused.
+            receiving a body and answering, or discarding what comes after a refusal.
+        refusal: Status and message with which a callback has stopped the parser; None before that.
     """
 
     limits = ConnectionLimits(ServiceSettings())
@@ -162,7 +163,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuses the request; uvicorn calls it if the parser fails. Without a `refusal`, the request is not HTTP/1.1."""
+        """Answers with `refusal`, or with 400 for what is not HTTP/1.1. uvicorn calls it if the parser fails; ignores `msg`."""
         self._refuse(*(self.refusal or (400, "this is not a request of HTTP/1.1")))
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -175,13 +176,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return self._is_idle() or self._in_body or self._unsent > 0
 
     def give_way(self) -> None:
-        """Closes this connection at once in favour of a new one. An unfinished request is answered with 408."""
+        """Closes this connection at once in favour of a new one.
+
+        A request that was not received completely is answered with 408 first, unless an answer has begun.
+        """
         if self._in_headers or self._in_body:
             self._refuse(408, "too many connections are open, and this one waited longest for its client")
         self._abort()
 
     def check_time(self, now: float) -> None:
-        """Closes this connection if its client has exceeded a time limit.
+        """Closes this connection if its client has exceeded a time limit; answers with 408 first if headers are not complete.
 
         Args:
             now: The current time by the event loop's clock.
@@ -221,7 +225,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         raise _RefusedError(message)
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answers with an error, unless another answer has begun, and discards what the client sends for `LINGER_SECONDS`."""
+        """Answers with an error, and discards what the client sends for `LINGER_SECONDS`.
+
+        If another answer has begun, closes the connection at once instead. Requests that wait to be answered are dropped.
+        """
         self._ended, self.since = True, self.loop.time()
         self._unset_keepalive_if_required()
         begun = False
@@ -248,7 +255,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 def _response(status: int, message: str) -> bytes:
-    """Returns the bytes of the response with an error."""
+    """Returns the bytes of the response with an error, whose status is 400, 408, 431 or 503."""
     kind = {400: "RequestError", 408: "SlowRequestError", 431: "HeadersTooLargeError", 503: "OverloadedError"}[status]
     body = json.dumps({"error": {"type": kind, "message": message}}, separators=(",", ":")).encode()
     headers = [

@@ -14,6 +14,8 @@ from hubserve.service.tensor_engine import TensorAnswer
 async def outcomes_of(images: Sequence[Future[Answer | TensorAnswer]]) -> list[Answer | TensorAnswer | BaseException]:
     """Waits until each image has its answer or error, and returns these in order. If it is cancelled, it cancels all images.
 
+    Errors are returned, not raised; that of a dropped image is asyncio.CancelledError.
+
     `asyncio.gather` and `asyncio.wrap_future` would do the same, but need two futures and a call of the event loop for each
     image. Here, the thread that answers the last image of a request makes the only call.
 

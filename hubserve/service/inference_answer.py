@@ -1,4 +1,4 @@
-"""Answers of the Open Inference Protocol: `write_answer` for HTTP, JSON with tensors in it or as bytes after it.
+"""Encodes answers of the Open Inference Protocol: `write_answer` for HTTP, as JSON with tensors in it or as bytes after it.
 
 `encode_outputs` encodes the tensors alone, which gRPC sends, too.
 """
@@ -73,10 +73,10 @@ class EncodedOutput:
     """An output of an answer.
 
     Attributes:
-        name: `LOGITS`, `PROBABILITIES` or `FEATURES`.
-        datatype: "FP32", or "BYTES" for classes.
+        name: `LOGITS`, `PROBABILITIES` or `FEATURES`; of a model of other inputs, one of the outputs that its metadata name.
+        datatype: Data type of the elements as in the model's metadata, or "BYTES" for classes.
         shape: Length of each axis.
-        rows: For each image, its elements: as bytes, or as JSON without the outer brackets.
+        rows: For each image, or each row of a batch, its elements: as bytes, or as JSON without the outer brackets.
         binary: Whether the rows are bytes.
     """
 
@@ -104,13 +104,13 @@ def write_answer(
         head: "model_name" and "model_version" for the JSON of the answer.
         logits: Finite logits, (n, classes), one row for each image.
         labels: Label of each class.
-        max_bytes: Largest size of the answer in bytes.
+        max_bytes: Largest size of the encoded elements of all tensors in bytes; the rest of the JSON is not counted.
         temperature: Number by which logits are divided before the softmax.
-        features: Features, (n, width), one row for each image; None if the answer has none.
+        features: Finite features, (n, width), one row for each image; None only if the request does not name `FEATURES`.
 
     Raises:
         TensorError: A number of classes for "classification" is not between 1 and the number of labels.
-        BodyTooLargeError: The answer would be longer than `max_bytes`.
+        BodyTooLargeError: The elements would have more than `max_bytes`.
     """
     outputs = encode_outputs(request, logits, labels, max_bytes=max_bytes, temperature=temperature, features=features)
     return join_outputs(request, head, outputs)
@@ -147,8 +147,9 @@ def encode_outputs(
     temperature: float = 1.0,
     features: NDArray[np.float32] | None = None,
 ) -> Iterator[EncodedOutput]:
-    """Encodes the outputs that a request asks for, one by one, and row by row: an encoder in C stops all other threads.
+    """Encodes and yields the outputs that a request asks for, or all that there are if it names none.
 
+    Each row is encoded by itself, since an encoder in C stops all other threads. Errors are raised while the outputs are read.
     The arguments and exceptions are those of `write_answer`.
     """
     everything = request.parameters.binary_data_output
@@ -175,11 +176,12 @@ def stack_answers(
     """Returns the logits of images or texts, one row each, and their features; None if they have none.
 
     Args:
-        outcomes: Answer or error of each image.
+        outcomes: Answer or error of each image or text, at least one.
         name: Name of the input, for messages.
 
     Raises:
-        BaseException: The first outcome that is an error. Of several images, its message says which one it is.
+        BaseException: The first outcome that is an error. If there are several outcomes, the message of an ImageError,
+            TensorError or TextError says which one it is, and how many others have errors.
     """
     answers = []
     for index, outcome in enumerate(outcomes):
@@ -197,7 +199,7 @@ def stack_answers(
 def _values(
     name: str, logits: NDArray[np.float32], features: NDArray[np.float32] | None, temperature: float
 ) -> NDArray[np.float32]:
-    """Returns the values of the output `name`, one row for each image."""
+    """Returns the values of the output `name`, one row for each image. `features` must not be None for `FEATURES`."""
     if name == FEATURES and features is not None:
         return features
     return logits if name == LOGITS else softmax(logits.astype(np.float64) / temperature).astype(np.float32)
@@ -213,14 +215,18 @@ def as_json(row: NDArray[Any] | list[str]) -> bytes:
 
 
 def packed(row: NDArray[Any] | list[str]) -> bytes:
-    """Returns the row of one image in an output as the bytes of a tensor, of strings or numbers."""
+    """Returns the row of one image as bytes: little-endian numbers, or strings in UTF-8, each with its length before it."""
     if isinstance(row, list):
         return b"".join(struct.pack("<I", len(text)) + text for text in (text.encode() for text in row))
     return row.astype(row.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def top_classes(values: NDArray[np.float32], top: int, labels: Sequence[str]) -> Iterator[list[str]]:
-    """Yields, for each image, its `top` most likely classes as strings "value:index:label". Raises TensorError."""
+    """Yields, for each row of `values`, its `top` classes of the largest values as strings "value:index:label".
+
+    The largest value comes first, and indices are counted from 0. Raises TensorError, when the first row is read, if `top` is
+    not between 1 and the number of labels.
+    """
     if not 1 <= top <= len(labels):
         raise TensorError(f"classification = {str(top)[:40]}: how many classes, 1 to {len(labels)}")
     for row in values:

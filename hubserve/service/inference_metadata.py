@@ -1,4 +1,4 @@
-"""Descriptions for the Open Inference Protocol, by HTTP and gRPC: of the server, of a model and of the store."""
+"""Describes the server, a model and the store for the Open Inference Protocol, over HTTP and gRPC."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -115,7 +115,9 @@ def _configured(entry: TensorEntry) -> dict[str, Any]:
 
 
 def repository_index(models: Sequence[StoredModel], live: LiveModels, *, only_ready: bool) -> list[dict[str, str]]:
-    """Returns an entry for each version in the store, as in Triton's extension "model_repository".
+    """Returns the name, version, state and reason of each version, as in Triton's extension "model_repository".
+
+    The reason says why a version is refused or not loaded; it is empty for others.
 
     Args:
         models: The versions.

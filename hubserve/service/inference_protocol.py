@@ -1,4 +1,6 @@
-"""Messages of the Open Inference Protocol: `read_request` decodes a request with its images, `write_answer` encodes an answer.
+"""Reads requests of the Open Inference Protocol: `read_request` decodes a request with its images.
+
+`hubserve.service.inference_answer` encodes the answers.
 
 A message is JSON. Tensors are in it, or, as Triton extends the protocol, follow it as bytes. See
 https://github.com/kserve/open-inference-protocol, and the extensions "binary tensor data" and "classification" in
@@ -130,7 +132,7 @@ class RepositoryRequest(_Record):
 
     Attributes:
         ready: Whether the index has only the versions that are loaded.
-        parameters: Changes of a model that is loaded, which this service refuses.
+        parameters: Changes to the model that is to be loaded. This service refuses a request that has any.
     """
 
     ready: StrictBool = False
@@ -143,7 +145,8 @@ class DecodedRequest:
 
     Attributes:
         request: The JSON of the request.
-        images: For each image the bytes of its file, or a prepared array (3, size, size) float32.
+        images: For each image the bytes of its file, or a prepared float32 array. `Engine.prepare` reads the file, or checks
+            that the array has the shape (3, size, size).
     """
 
     request: InferRequest
@@ -183,7 +186,8 @@ def parse_request(body: bytes, header: str | None) -> tuple[InferRequest, bytes]
         header: Value of the header `HEADER`; None if the whole body is JSON.
 
     Raises:
-        TensorError: The JSON cannot be read, or is no request of the protocol.
+        TensorError: `header` is not a length within the body, the JSON cannot be read or has too many elements, or it is no
+            request of the protocol.
     """
     length = len(body) if header is None else _length(header, len(body))
     text = body[:length]
@@ -199,7 +203,7 @@ def parse_request(body: bytes, header: str | None) -> tuple[InferRequest, bytes]
 
 
 def decode_images(request: InferRequest, rest: bytes, *, max_images: int) -> DecodedRequest:
-    """Checks the inputs and outputs of a request, and decodes its images.
+    """Checks the inputs and outputs of a request, and returns it with its images, which are not decoded yet.
 
     Args:
         request: The request.
@@ -207,7 +211,8 @@ def decode_images(request: InferRequest, rest: bytes, *, max_images: int) -> Dec
         max_images: Largest number of images.
 
     Raises:
-        TensorError: As `read_request`.
+        TensorError: The inputs or outputs do not follow the protocol or are not those of an image classifier, or there are too
+            many images.
     """
     if len(request.inputs) != 1:
         raise TensorError(f"{len(request.inputs)} inputs; give one: {IMAGES!r} (FP32) or {PICTURES!r} (BYTES)")
@@ -266,7 +271,7 @@ def check_outputs(outputs: Sequence[RequestOutput], known: Sequence[str] = OUTPU
     """
     names = [output.name[:60] for output in outputs]
     listed = f"{', '.join(map(repr, known[:-1]))} and {known[-1]!r}"
-    for name in names[: len(known)]:
+    for name in names[: len(known) + 1]:  # Of more, one of these is unknown or repeated.
         if name not in known:
             raise TensorError(f"output {name!r}: there are {listed}")
     if len(set(names)) < len(names):

@@ -21,10 +21,12 @@ CHUNK = 50_000
 
 
 def prepared_images(shape: Sequence[int], data: Sequence[Any], binary: bytes | None) -> list[NDArray[np.float32]]:
-    """Returns the prepared images of the input `IMAGES`, each (3, height, width).
+    """Returns the prepared images of the input `IMAGES`, each of the last three sides of `shape`.
+
+    That these are (3, height, width) of the model is not checked here.
 
     Args:
-        shape: Shape that the request says.
+        shape: Shape that the request says, which should be (n, 3, height, width).
         data: Elements in the JSON, flat or nested.
         binary: Elements as bytes, little-endian float32; None takes `data`.
 
@@ -47,12 +49,12 @@ def prepared_images(shape: Sequence[int], data: Sequence[Any], binary: bytes | N
 
 
 def image_files(shape: Sequence[int], data: Sequence[Any], binary: bytes | None) -> list[bytes]:
-    """Returns the image files of the input `PICTURES`.
+    """Returns the image files of the input `PICTURES`, without checking that their bytes are images.
 
     Args:
-        shape: Shape that the request says.
+        shape: Shape that the request says; the product of its sides is the number of files.
         data: Elements in the JSON, each in base64 or a data URI; flat, or nested once.
-        binary: Elements as bytes, each with its length before it; None takes `data`.
+        binary: Elements as bytes, each with its length before it, see `split_elements`; None takes `data`.
 
     Raises:
         TensorError: The elements cannot be read, or are not as many as `shape` says.
@@ -68,7 +70,10 @@ def image_files(shape: Sequence[int], data: Sequence[Any], binary: bytes | None)
 
 
 def _check_numbers(data: Sequence[Any]) -> None:
-    """Raises TensorError if an element, at any depth, is a text or a boolean, which numpy would convert to a number."""
+    """Raises TensorError if an element, at any depth, is not a number, such as a text or a boolean, which numpy would convert.
+
+    Elements that are nested unevenly may be overlooked, since numpy refuses them.
+    """
     if data and isinstance(data[0], list):
         for row in data:
             if isinstance(row, list):
@@ -101,12 +106,12 @@ def split_elements(binary: bytes, name: str) -> list[bytes]:
 
 
 def flat(items: Sequence[Any]) -> list[Any]:
-    """Returns the items of a list in which items may be lists themselves, as one flat list."""
+    """Returns the items of a list in which items may be lists themselves, as one list; it resolves one level of nesting."""
     return [item for row in items for item in (row if isinstance(row, list) else [row])]
 
 
 def _decoded(index: int, item: object) -> bytes:
-    """Returns the bytes of the element `index`. Raises TensorError."""
+    """Returns the bytes of the element `index`. Raises TensorError if it is not a text in base64 or a data URI."""
     try:
         return image_of_text(item)
     except ValueError as error:

@@ -44,9 +44,11 @@ def decode_texts_or_tensors(
 ) -> TextsRequest | TensorRequest:
     """Checks a request for a text classifier, and decodes its texts, or its token ids if it has no input `TEXTS`.
 
+    If the network itself has an input of that name, the request has tensors. Empty texts are not refused here.
+
     Args:
         request: The request.
-        rest: Bytes of the inputs that say `binary_data_size`, one after the other.
+        rest: Bytes of the inputs that say `binary_data_size`, one after the other; those of a text are UTF-8 after its length.
         signature: Inputs and outputs of the network.
         max_rows: Largest number of texts, or of rows of tokens.
 
@@ -82,7 +84,7 @@ def _texts(request: InferRequest, rest: bytes, *, max_texts: int) -> list[str]:
 
 
 def _text(index: int, element: object) -> str:
-    """Returns the element `index`, a text or the bytes of one. Raises TensorError."""
+    """Returns the text of the element `index`, a str or UTF-8 bytes. Raises TensorError if it is neither."""
     if isinstance(element, str):
         return element
     if not isinstance(element, bytes):

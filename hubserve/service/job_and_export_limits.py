@@ -1,4 +1,4 @@
-"""The limits of jobs and exports that are started over HTTP, by the service's settings and the size of the machine."""
+"""Returns the limits of jobs and exports that are started over HTTP, by the service's settings and the size of the machine."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`too_many`: bounds on the JSON body of a request, checked before it is parsed.
+"""`too_many`: checks bounds on the JSON body of a request before it is parsed.
 
 A JSON parser written in C stops all other threads until it is done. 20 MB of JSON may be a single image, or ten million
 numbers, empty lists or keys, for each of which an object is created. Counting bytes takes 10 ms for 20 MB. Within these bounds,
@@ -29,7 +29,8 @@ def too_many(body: bytes, *, most: int | None = None) -> str | None:
 
     Args:
         body: The JSON.
-        most: Largest number of strings, of lists and objects, and of elements. None takes the bounds of a request with images.
+        most: Largest number of strings, which is also that of lists and objects together, and that of elements. None takes the
+            bounds of a request with images.
     """
     texts, lists, elements = (MAX_TEXTS, MAX_LISTS, MAX_COMMAS) if most is None else (most, most, most)
     if body.count(b'"') > 2 * texts:

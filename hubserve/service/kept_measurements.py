@@ -1,4 +1,4 @@
-"""`KeptMeasurements`: results of measurements in a file of HUBSERVE_HOME, so that the next start need not measure again."""
+"""`KeptMeasurements`: keeps results of measurements in a file of HUBSERVE_HOME, so that the next start need not measure."""
 
 from __future__ import annotations
 
@@ -30,14 +30,24 @@ class KeptMeasurements(Generic[Result]):
         self._adapter = adapter
 
     def read(self) -> dict[str, Result]:
-        """Returns the results in the file by their keys; empty if it cannot be read."""
+        """Returns the results in the file by their keys; empty if it does not exist or cannot be read.
+
+        Raises:
+            OutputError: No folder can serve as HUBSERVE_HOME.
+        """
         try:
             return self._adapter.validate_json((home.home() / self._name).read_bytes())
         except (OSError, ValidationError):
             return {}
 
     def add(self, key: str, result: Result) -> None:
-        """Writes a result into the file, beside those that it has. If it cannot be written, logs a warning."""
+        """Writes a result into the file, beside those that it has, replacing one of the same key.
+
+        If the file cannot be written, logs a warning. If it could not be read, the new result is its only one.
+
+        Raises:
+            OutputError: No folder can serve as HUBSERVE_HOME.
+        """
         path = home.home() / self._name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

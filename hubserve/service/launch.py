@@ -76,6 +76,8 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, model: str | None = None
     Raises:
         ServerStartError: No folder for temporary files can be written, the address cannot be bound, or BentoML refuses its
             configuration.
+        bentoml.exceptions.BentoMLConfigException: A setting of the service in the environment is not allowed; the command
+            `hubserve serve` checks the settings before.
         SystemExit: No worker could be kept alive; the exit code is 1.
     """
     try:

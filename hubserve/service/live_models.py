@@ -48,7 +48,8 @@ class LiveModels:
         resolver: Finds the versions that a name stands for.
         load: Function that returns the engine of a version, warmed up. If it raises an exception, the version is refused.
         seconds: Seconds between two checks of the store.
-        memory_bytes: Largest memory of all engines in bytes. Beyond it, the least recently used names are unloaded.
+        memory_bytes: Largest memory of all engines in bytes. Beyond it, the least recently used names are unloaded, except the
+            default model and the name that was used last.
         first_loads: Decides which versions may be loaded now; None allows all.
         on_refusal: Function that is called with each version that cannot be loaded.
         on_memory: Function that is called with the memory of all engines in bytes, whenever it changes.
@@ -286,7 +287,7 @@ class LiveModels:
         return sum(served.memory_bytes for served in self._engines.values())
 
     def _unload_unused(self) -> None:
-        """Unloads engines that answer for no name, then those of the least recently used names until the memory suffices."""
+        """Unloads engines that answer for no name, then names as `memory_bytes` says, until the memory suffices."""
         self._keep_routed()
         by_age = sorted((route.used, name) for name, route in self._routes.items() if name != DEFAULT)
         for _, name in by_age[:-1]:

@@ -1,5 +1,6 @@
 """`LoadedModel`, a version of a model that is in memory, and the memory that it takes."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +90,6 @@ class LoadedModel:
 def resident_bytes() -> int:
     """Returns the resident memory of this process in bytes; 0 if the system does not report it."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0

@@ -1,4 +1,4 @@
-"""The Prometheus metrics of hubserve. BentoML serves them at /metrics together with its own.
+"""Defines the Prometheus metrics of hubserve, which BentoML serves at /metrics together with its own.
 
 Their labels are routes, statuses and names in the store, but never a text that a client chooses, because each new label takes
 memory.
@@ -22,7 +22,7 @@ LOADED = Gauge("hubserve_loaded_bytes", "Memory of all loaded models, as measure
 
 
 def count_request(route: str, status: int | str, seconds: float) -> None:
-    """Counts a request that was answered.
+    """Counts a request that was answered, and records how long that took in the histogram of its route.
 
     Args:
         route: Path pattern of its route, or the method of gRPC; "other" if it has none.

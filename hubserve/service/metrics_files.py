@@ -1,4 +1,4 @@
-"""Files of Prometheus metrics whose disk space is allocated before they are written, for several workers.
+"""Allocates the disk space of the files of Prometheus metrics before they are written, for servers with several workers.
 
 Each worker keeps its metrics in memory-mapped files. prometheus_client creates them without allocated blocks, so that a write
 to them ends the process by SIGBUS if the disk is full. Here, a worker goes on with its metrics in memory if no blocks can be
@@ -25,7 +25,8 @@ ENTRY_BYTES = 48
 class AllocatedDict(mmap_dict.MmapedDict):
     """prometheus_client's dictionary in a memory-mapped file, which grows only after disk blocks were allocated for it.
 
-    If none can be allocated, later values are kept in memory only. /metrics then shows the last values in the file.
+    If none can be allocated, this is logged, and later values are kept in memory only. /metrics then shows the last values in
+    the file, or none of this process if there was no space for a new file, which is removed.
 
     Args:
         filename: Path of the file.
@@ -68,7 +69,10 @@ def use_allocated_files() -> None:
 
 
 def _allocate(descriptor: int, size: int) -> None:
-    """Allocates the disk blocks of the first `size` bytes of a file, unless they are. Raises OSError if the disk has none."""
+    """Allocates disk blocks for the first `size` bytes of a file, unless it has them. Raises OSError if the disk is full.
+
+    Where the operating system lacks `posix_fallocate`, it does nothing.
+    """
     if hasattr(os, "posix_fallocate") and os.fstat(descriptor).st_blocks * 512 < size:
         os.posix_fallocate(descriptor, 0, size)
 

@@ -1,8 +1,11 @@
 """`ServiceMiddleware`, the outermost ASGI layer: checks host, token and size of each request, routes it and counts it.
 
-The checks come before the body is read, in this order, for every path except those in `HEALTH`. A request needs the token for
-changes if our API has a route for its path and method, its method is not in `SAFE`, and it does not classify. So a route that
-is added later needs that token unless this module says otherwise.
+Host and token are checked before the body is read, for every path except those in `HEALTH`. A request needs the token for
+changes if our API has a route for its path and method, its method is not in `SAFE`, it does not run a model, and it is not a
+POST to `READ_BY_POST`. So a route that is added later needs that token unless this module says otherwise. If there is a token
+for reading, other requests need it, except those for `_PAGES` and for paths that begin as in `_OPEN`. Then the body of a
+request that neither runs a model nor uploads data is read here, within the bounds of `json_bounds`; other routes read it
+themselves.
 
 BentoML's own layers for tracing, metrics and contexts take about a tenth of the time of an image, and create a metric label for
 each path that a client invents. So only the paths in `BENTOML` are passed to them. All other requests go to our routes, and
@@ -61,7 +64,10 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 class ServiceMiddleware:
-    """An ASGI application around our API and BentoML's application; see the docstring of this module.
+    """Checks each HTTP request, passes it to our API or to BentoML's application, and counts it; see this module's docstring.
+
+    Errors of hubserve are answered with their status. An unexpected exception is logged and answered with 500; if an answer was
+    begun, it is raised again instead, which closes the connection. A websocket is closed with code 1008.
 
     Args:
         api: The application with our routes.
@@ -98,7 +104,10 @@ class ServiceMiddleware:
             call.note()
 
     async def _answer(self, call: _TrackedRequest) -> None:
-        """Checks a request and passes it to its route, with its body if it is small. Answers errors of hubserve."""
+        """Checks a request and passes it to its route. Answers errors of hubserve; other exceptions are raised.
+
+        The body is read and checked first, except that of a request that runs a model or uploads data.
+        """
         scope, path = call.scope, call.scope["path"]
         try:
             self._check(call, HTTPConnection(scope))
@@ -117,11 +126,11 @@ class ServiceMiddleware:
             await error_response(error, path=path)(scope, call.receive, call.send)
 
     def _check(self, call: _TrackedRequest, connection: HTTPConnection) -> None:
-        """Checks the host and the token of a request.
+        """Checks the host and the token of a request; the docstring of this module says which requests need them.
 
         Raises:
             HostError: The header Host has a name that is not allowed.
-            UnauthorizedError: The request has no valid token.
+            UnauthorizedError: The request does not have the token that it needs.
             ForbiddenError: The request would change something, and the server has no token.
         """
         scope, path, settings = call.scope, call.scope["path"], call.shared.settings
@@ -138,7 +147,7 @@ class ServiceMiddleware:
         return any(route.matches(scope)[0] is Match.FULL for route in self._api.routes)
 
     async def _route(self, call: _TrackedRequest, receive: Receive) -> None:
-        """Passes a request to BentoML or to our API."""
+        """Passes a request to BentoML or to our API, HEAD as GET. Answers /readyz with 503 itself if no model is ready."""
         scope, path = call.scope, call.scope["path"]
         if scope["method"] == "HEAD":
             # The server sends no body, because its own scope still says HEAD; routes need not know the method.
@@ -154,6 +163,8 @@ class ServiceMiddleware:
 
 class AnsweredErrors:
     """An ASGI layer directly around BentoML's routes, which answers their exceptions with status 500 in our JSON format.
+
+    If the client has disconnected, the status is 400. If an answer was begun, the exception is raised again.
 
     BentoML's `TimeoutMiddleware` waits for the first message of an answer, and does not notice that an application ends with an
     exception before it. The client would get an answer only after the time limit, and without a reason.
@@ -189,7 +200,8 @@ class AnsweredErrors:
 def _reporting(send: Send, api: FastAPI) -> Send:
     """Returns `send` with two additions for start-up.
 
-    A successful start is reported to the supervisor. The message of a failed one is replaced by a sentence without a traceback.
+    A successful start is reported to the supervisor. The message of a failed one is replaced by a sentence without a traceback
+    if the state of `api` has the reason as `start_error`.
     """
 
     async def report(message: Message) -> None:
@@ -240,12 +252,14 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 class _TrackedRequest:
     """A request, with its identity, the status of its answer and the time that the answer takes.
 
+    The constructor starts its span if requests are traced, and sets `CURRENT`.
+
     Attributes:
         identity: Id and trace of the request, which `CURRENT` has, too.
         scope: ASGI scope of the request, in which HEAD may have become GET.
         method: HTTP method of the request.
         shared: State that all requests share.
-        status: HTTP status of the answer; 0 until the answer begins.
+        status: HTTP status of the answer; 0 until the answer begins, and 499 if the client disconnected.
         route: Path pattern of the route if the middleware sets it; empty otherwise.
     """
 
@@ -268,7 +282,10 @@ class _TrackedRequest:
         return await self._receive()
 
     async def send(self, message: Message) -> None:
-        """Sends a message of the answer, and adds headers to the first one."""
+        """Sends a message of the answer. For the first one, sets `status` and adds headers.
+
+        They are those of `identity`, `NOSNIFF`, and `Connection: close` during a shutdown or if a body may still be sent.
+        """
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = [*message.get("headers", ()), *self.identity.headers]
@@ -287,7 +304,7 @@ class _TrackedRequest:
         return not self._asked_for_body and any(name == b"expect" for name, _ in self.scope["headers"])
 
     def note(self) -> None:
-        """Counts the request, logs it if the settings say so, and ends its span if it has one."""
+        """Counts the request if it has a status, logs it if the settings say so, and ends its span if it has one."""
         seconds = time.perf_counter() - self._start
         route = self.route or self._path_of_route()
         if self.status:

@@ -1,4 +1,4 @@
-"""Extensions of the Open Inference Protocol that this service lacks, and what a request for one is answered."""
+"""Names the extensions of the Open Inference Protocol that this service lacks, for the answer 404 to a request for one."""
 
 import re
 
@@ -17,7 +17,7 @@ MISSING = (
 def missing_extension(path: str) -> str | None:
     """Returns a sentence that names the extension of the protocol that has `path`, and what this service has instead.
 
-    None if the path belongs to no extension that this service lacks.
+    Returns None if no extension in `MISSING` has the path, which is that of the whole request, such as "/v2/logging".
     """
     for pattern, name, instead in MISSING:
         if re.fullmatch(f"/v2{pattern}", path):

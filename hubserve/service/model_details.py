@@ -1,4 +1,4 @@
-"""`ModelDetails`: size, drawing and latency of the versions in the store. A worker process counts and draws each version once.
+"""`ModelDetails`: finds size, drawing and latency of versions in the store. A worker process counts and draws each one once.
 
 Counting operations and drawing need torch and a plotting library, which the server's process does not load. The worker, `python
 -m hubserve.workers.describe_package`, writes files into HUBSERVE_HOME/figures. Their names are a hash of the package's
@@ -25,7 +25,7 @@ log = logging.getLogger("hubserve.service")
 
 WORKER = "hubserve.workers.describe_package"
 SECONDS = 120.0
-"""Time limit of a worker in seconds."""
+"""Time limit in seconds of a worker, for all versions that it is given."""
 
 RETRY_SECONDS = 60.0
 """Seconds before a worker is started again for a version for which it has written nothing, for example on a full disk."""
@@ -36,7 +36,7 @@ class NetworkSize(BaseModel):
 
     Attributes:
         params: Number of parameters; None if the network cannot be built here.
-        macs: Number of multiply-accumulate operations for one image; None if the network cannot be built here.
+        macs: Number of multiply-accumulate operations for one image or sequence; None if the network cannot be built here.
         problem: Why the network cannot be built or drawn; None if it can.
     """
 
@@ -61,14 +61,20 @@ class ModelDetails:
         self._failed: dict[str, float] = {}
 
     def size_of(self, model: StoredModel) -> NetworkSize | None:
-        """Returns the size of the network of a version; None until the worker, which `prepare` starts, has counted it."""
+        """Returns the size of the network of a version; None until the worker, which `prepare` starts, has counted it.
+
+        If the worker could not build the network, the numbers in the result are None.
+        """
         try:
             return NetworkSize.model_validate_json((self._folder / f"{_name(model)}.json").read_bytes())
         except (OSError, ValidationError):
             return None
 
     def prepare(self, models: Sequence[StoredModel]) -> None:
-        """Starts the worker for those of the versions that have no files yet. Does not wait for it."""
+        """Starts the worker for those of the versions that have no files yet. Does not wait for it.
+
+        It does so once for each version: if the worker fails, only `drawing_of` starts it again.
+        """
         fresh = {_name(model): model for model in models if _name(model) not in self._asked and self.size_of(model) is None}
         if fresh:
             self._asked.update(fresh)
@@ -77,8 +83,10 @@ class ModelDetails:
     def drawing_of(self, model: StoredModel) -> Path:
         """Returns the path of the SVG file with a drawing of the version's arch. Waits for the worker if there is none yet.
 
+        If the worker failed for this version less than `RETRY_SECONDS` ago, it is not started again.
+
         Raises:
-            ModelNotFoundError: The arch cannot be drawn here; the message says why.
+            ModelNotFoundError: The arch cannot be drawn here, or the worker failed; the message, or the log, says why.
         """
         path = self._folder / f"{_name(model)}.svg"
         if not path.is_file():
@@ -90,7 +98,10 @@ class ModelDetails:
         return path
 
     def latency_of(self, model: StoredModel) -> float | None:
-        """Returns the median latency of the format "onnx" for one image, in milliseconds; None if no profile has it."""
+        """Returns the median latency of the format "onnx" at batch size 1, in milliseconds.
+
+        Returns None if the package, or its profile, cannot be read or does not have it.
+        """
         try:
             report = model.package.profile or {}
             found = [row for row in report["formats"] if row["format"] == "onnx" and row["batch_size"] == 1]
@@ -100,7 +111,10 @@ class ModelDetails:
             return None
 
     def _make(self, models: Sequence[StoredModel]) -> None:
-        """Runs the worker for those of the versions that have no files, and waits for it. Only one runs at a time."""
+        """Runs the worker for those of the versions that have no files, and waits for it. Only one runs at a time.
+
+        Versions for which it failed less than `RETRY_SECONDS` ago are left out. Its errors are logged.
+        """
         # One worker at a time; it gives itself the lowest priority.
         with self._working:
             since = time.monotonic() - RETRY_SECONDS

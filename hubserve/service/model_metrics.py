@@ -1,4 +1,4 @@
-"""`ModelMetrics`: the Prometheus metrics of each version that answers, with its tag as the label `model`.
+"""`ModelMetrics`: counts the requests, images, errors and times of each version, in metrics with its tag as the label `model`.
 
 The number of tags is bounded by `MOST_MODELS`, because a server may run for months while versions are published.
 """
@@ -54,7 +54,7 @@ CONFIDENCE = Histogram(
 
 
 class ModelMetrics:
-    """The metrics of one version. Looking labels up takes longer than counting, so they are kept.
+    """The Prometheus metrics of one version. They are looked up by their labels once, because that takes longer than counting.
 
     Args:
         tag: Tag of the version, or `OTHER`.
@@ -74,7 +74,7 @@ class ModelMetrics:
         self._backends: set[str] = set()
 
     def note_backend(self, backend: str) -> None:
-        """Records what runs the version from now on."""
+        """Records that `backend`, such as "onnx", runs the version from now on: it gets 1, those before it get 0."""
         self._backends.add(backend)
         for name in self._backends:
             BACKEND.labels(self.tag, name).set(name == backend)
@@ -82,11 +82,13 @@ class ModelMetrics:
     def note(
         self, images: Sequence[QueuedImage], outcomes: Sequence[Answer | TensorAnswer | BaseException], seconds: float
     ) -> None:
-        """Counts a request and its images.
+        """Counts a request, its images and their errors, and records its time and that of each step of an image.
+
+        A text, or the tensors of one request, count as an image.
 
         Args:
             images: The images of the request.
-            outcomes: Answer or error of each image.
+            outcomes: Answer or error of each image, in the same order.
             seconds: Time from the admission of the images to the last answer.
         """
         self._requests.inc()
@@ -128,7 +130,7 @@ _of_tags: OrderedDict[str, ModelMetrics] = OrderedDict()
 
 
 def metrics_of(tag: str) -> ModelMetrics:
-    """Returns the metrics of a version. Must be called in one thread.
+    """Returns the metrics of the version `tag`, and makes them if there are none. Must be called in one thread.
 
     Beyond `MOST_MODELS`, those of the version that was not used for the longest time are removed. With several workers, whose
     metrics are in files that cannot be made shorter, the metrics of further versions are counted as `OTHER` instead.

@@ -23,7 +23,10 @@ from hubserve.service.text_engine import AnyEngine
 
 
 class ModelRuns:
-    """Runs models on what requests have, in the threads of a queue, and records what became of it.
+    """Runs models on the images, texts and tensors of requests, in the threads of a queue, and records the outcomes.
+
+    An error that concerns a single image or text, such as an unreadable file or a `top_k` out of range, is returned as its
+    outcome and not raised.
 
     Args:
         live_models: The models that are loaded.
@@ -39,9 +42,11 @@ class ModelRuns:
     ) -> list[Outcome]:
         """Classifies images with the model that answers for `name`, and returns one outcome for each image, in order.
 
+        An outcome is the tag of the version and its answer, or an error.
+
         Args:
             name: Name, tag or alias of the model; None takes the default model.
-            images: Bytes of an image file, or a prepared array, for each image.
+            images: Bytes of an image file, or a prepared array, for each image; at least one.
             top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
             features: If True, the answers have features.
 
@@ -59,9 +64,11 @@ class ModelRuns:
     async def classify_texts(self, name: str | None, texts: Sequence[str], top_k: int | None) -> list[Outcome]:
         """Classifies texts with the model that answers for `name`, and returns one outcome for each text, in order.
 
+        An outcome is the tag of the version and its answer, or an error.
+
         Args:
             name: Name, tag or alias of the model; None takes the default model.
-            texts: The texts.
+            texts: The texts, at least one.
             top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
 
         Raises:
@@ -78,7 +85,7 @@ class ModelRuns:
 
         Args:
             model: The loaded model.
-            images: Bytes of an image file, or a prepared array, for each image.
+            images: Bytes of an image file, or a prepared array, for each image; at least one.
             top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
             features: If True, the answers have features.
 
@@ -98,7 +105,7 @@ class ModelRuns:
 
         Args:
             model: The loaded model.
-            texts: The texts.
+            texts: The texts, at least one.
             top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
 
         Raises:
@@ -117,7 +124,8 @@ class ModelRuns:
         Raises:
             TensorError: The inputs do not fit the model.
             LogitsError: An element of an output is NaN or infinite.
-            OverloadedError: Too much is waiting.
+            ExportError: The network cannot be run.
+            OverloadedError: Too much is waiting; `LateAnswerError` if inference took longer than allowed.
         """
         (outcome,) = await self._outcomes(model, model.tensor_engine or model.engine, [inputs], None)
         if isinstance(outcome, BaseException):
@@ -133,7 +141,11 @@ class ModelRuns:
         *,
         features: bool = False,
     ) -> list[Answer | TensorAnswer | BaseException]:
-        """Submits what one request has to the queue, waits for all outcomes, and records them."""
+        """Submits what one request has to the queue, waits for all outcomes, records them and returns them in order.
+
+        Raises:
+            OverloadedError: Too much is waiting; none of it was submitted. The error is recorded, too.
+        """
         observer = self._observer
         observer.begin(model)
         try:

@@ -30,14 +30,14 @@ class TrafficShare:
 
 
 class NameResolver:
-    """The store and the aliases, as they were at the last `refresh`.
+    """Finds the versions that a name stands for, in the store and the aliases as they were at the last `refresh`.
 
     Args:
         default: Name, tag or alias of the default model; None takes the alias `production`, or the newest version in the store
             if there is no such alias.
 
     Attributes:
-        models: The versions in the store, newest first.
+        models: The versions in the store, newest first; empty before the first `refresh`.
         aliases: The aliases by name.
         fault: Error that the last `refresh` raised because the store could not be read; None if it could.
     """
@@ -51,16 +51,20 @@ class NameResolver:
         self.aliases: dict[str, Alias] = {}
 
     def refresh(self) -> bool:
-        """Reads the store and the aliases if they may have changed, and returns whether anything is different.
+        """Reads the store and the aliases if they may have changed, and returns whether anything may be different.
 
         Files that this user may not read are tried each time, because a change of permissions does not change the stamps. If
         the aliases cannot be read, the error is logged and they stay as they were.
 
         Raises:
-            StoreError: The store is not a folder; `models` stays as it was.
+            StoreError: The store is not a folder, or cannot be made; `models` stays as it was.
             StorageError: This user may not list the store; `models` stays as it was.
         """
-        stamps = store.stamp(), aliases.stamp()
+        try:
+            stamps = store.stamp(), aliases.stamp()
+        except HubserveError as error:
+            self.fault = error
+            raise
         changed = stamps != self._stamps
         if not changed and not self._alias_problem and not any(model.problem for model in self.models):
             return False
@@ -92,10 +96,10 @@ class NameResolver:
     def traffic_shares(self, name: str) -> list[TrafficShare]:
         """Returns the versions that answer for a name, tag, alias or `DEFAULT`, with their shares of the requests.
 
-        There is one share, or a second one if the alias has a canary.
+        There is one share of 100 %. For an alias with a canary, the canary's share follows as a second one.
 
         Raises:
-            ModelNotFoundError: The store has no such version.
+            ModelNotFoundError: The store has no such version, or is empty.
             StoreError: No such version is known, and the last `refresh` failed; `StorageError` if access was denied.
         """
         if name == DEFAULT:
@@ -119,7 +123,7 @@ class NameResolver:
         return found
 
     def known_names(self, name: str) -> set[str]:
-        """Returns all aliases and the names of all models; if `name` has a version, their tags instead of their names."""
+        """Returns all aliases and, to be suggested for `name`, all tags if it has a ":", else the names of all models."""
         return {*self.aliases, *(model.tag if ":" in name else model.name for model in self.models)}
 
     def _means(self, name: str, tag: str) -> bool:
@@ -137,7 +141,7 @@ class NameResolver:
         return found
 
     def _found(self, name: str) -> list[StoredModel]:
-        """Returns the versions of a name or tag, newest first; empty if there are none."""
+        """Returns the versions of "name" or "name:latest", newest first, or the one with a tag; empty if there are none."""
         base, _, version = name.partition(":")
         if version in ("", "latest") and not name.endswith(":"):
             return [model for model in self.models if model.name == base]

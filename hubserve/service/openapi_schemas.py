@@ -1,4 +1,4 @@
-"""Schemas of JSON bodies that routes read themselves, for the OpenAPI document."""
+"""Collects the schemas of JSON bodies that routes read themselves, for the OpenAPI document."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _described: list[type[BaseModel]] = []
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, str]:
-    """Returns a reference to the schema of `model`, which `schemas` will have then."""
+    """Adds `model` to those that `schemas` describes, and returns a reference to its schema: {"$ref": ...}."""
     if model not in _described:
         _described.append(model)
     return {"$ref": REFERENCE.format(model=model.__name__)}

@@ -31,13 +31,13 @@ LONGEST_MESSAGE = 4_000
 
 
 def printable(text: str) -> str:
-    """Returns a client's text for a line of the log, cut to `LONGEST_LINE`; all but printable ASCII is escaped."""
+    """Returns a client's text for a line of the log: cut to `LONGEST_LINE` characters, then all but printable ASCII escaped."""
     shown = text[:LONGEST_LINE]
     return shown if shown.isascii() and shown.isprintable() else shown.encode("unicode_escape").decode("ascii")
 
 
 def shortened(message: str) -> str:
-    """Returns an error message, cut to `LONGEST_MESSAGE` characters."""
+    """Returns an error message; one of more than `LONGEST_MESSAGE` characters is cut there, and " ..." follows."""
     return message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + " ..."
 
 

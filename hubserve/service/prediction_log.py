@@ -1,7 +1,8 @@
 """`PredictionLog`: writes what was predicted into files that rotate, one JSON object a line, in a thread of its own.
 
-It is off unless a folder is set. The lines say which classes a model found in the images of its users, so that its accuracy on
-them can be looked at. A line has no text of a client but the id of the request, and the image only if that is asked for.
+It is off unless a folder is set. A line says which class a model found the most likely for an image or a text of its users, so
+that its accuracy on them can be looked at. It has the keys `time`, `request_id`, `model`, `label`, `index` and `probability`,
+and the image file in base64 as `image` only if that is asked for. It has no text of a client but the id of the request.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ MOST_WAITING = 256
 """Largest number of requests whose lines wait to be written; those of further requests are left out, and counted."""
 
 MOST_WAITING_BYTES = 64 * 10**6
-"""Largest number of bytes of the images whose lines wait; lines of further images are left out, and counted."""
+"""Largest number of bytes of the images whose lines wait. If those of a request exceed it, all its lines are left out."""
 
 MOST_PROCESSES = 1_000
 """Largest number of processes that write into one folder."""
@@ -50,7 +51,7 @@ class PredictionLog:
         settings: Settings of the service: size and number of the files, and whether lines have images.
 
     Raises:
-        OutputError: The folder cannot be made or written.
+        OutputError: The folder cannot be made or written, or `MOST_PROCESSES` processes write into it.
     """
 
     def __init__(self, folder: Path, settings: ServiceSettings) -> None:
@@ -80,11 +81,13 @@ class PredictionLog:
     ) -> None:
         """Records the predictions of a request, without waiting for the file. Images with an error and tensors are left out.
 
+        If too much waits to be written, none of them is recorded, and all are counted in `UNLOGGED`.
+
         Args:
             request_id: Id of the request; None if it has none.
             tag: Tag of the version that answered.
             images: What was submitted for each image. Only the line of an image file may have the image; no line has a text.
-            outcomes: Answer or error of each image.
+            outcomes: Answer or error of each image, in the same order.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         lines, size = [], 0
@@ -109,7 +112,13 @@ class PredictionLog:
                 self._forget(size)
 
     def close(self, seconds: float = 5.0) -> None:
-        """Writes the lines that wait, for at most about twice `seconds`, and closes the file."""
+        """Writes the lines that wait, then closes and unlocks the file.
+
+        If the lines are not written in time, an error is logged, and the file stays open and locked until the process ends.
+
+        Args:
+            seconds: Longest time in seconds to wait for a place in the queue, and once more for the thread to write the lines.
+        """
         with suppress(queue.Full):
             self._waiting.put(None, timeout=seconds)
             self._thread.join(seconds)
@@ -129,7 +138,7 @@ class PredictionLog:
             self._forget(size)
 
     def _write(self, line: dict[str, Any]) -> None:
-        """Writes a line. If that fails, the line is counted, and the first of several failures is logged."""
+        """Writes a line. If that fails, it is counted in `UNLOGGED`; only the first of several failures in a row is logged."""
         if "image" in line:
             line["image"] = base64.b64encode(line["image"]).decode("ascii")
         try:
@@ -157,7 +166,7 @@ class _LinesFile(RotatingFileHandler):
     _is_cut: bool
 
     def append(self, line: str) -> None:
-        """Appends a line, after renaming the file if it would become too large. Raises OSError if the line is not all there."""
+        """Appends a line, to a new file if this one would become too large. Raises OSError if not all of it was written."""
         record = logging.LogRecord("predictions", logging.INFO, "", 0, line, None, None)
         if self.shouldRollover(record):
             self.doRollover()
@@ -178,7 +187,11 @@ class _LinesFile(RotatingFileHandler):
 
 
 def _own_file(folder: Path) -> tuple[FileLock, Path]:
-    """Returns the path of a file in `folder` that no other process writes, and the lock that says so. Raises OSError."""
+    """Returns the lock of a file in `folder`, which this process now holds, and the path of the file.
+
+    Raises:
+        OSError: The folder cannot be written, or `MOST_PROCESSES` processes write into it.
+    """
     for number in range(MOST_PROCESSES):
         lock = FileLock(folder / f".predictions-{number}.lock", timeout=0)
         try:

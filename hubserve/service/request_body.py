@@ -17,14 +17,14 @@ from hubserve.service.content_encoding import content_encoding, decompressed
 
 
 class _Share:
-    """The number of bytes that one body holds, of all bytes that are held."""
+    """Counts the bytes that one body holds (`held`), as a part of all bytes that are held."""
 
     def __init__(self, body_reader: RequestBodyReader) -> None:
         self.held = 0
         self._body_reader = body_reader
 
     def grow_to(self, size: int) -> None:
-        """Counts `size` bytes as held by this body. Raises OverloadedError if too many bytes are held already."""
+        """Counts `size` bytes as held by this body, unless more are. Raises OverloadedError if too many bytes would be held."""
         if size > self.held:
             self._body_reader.hold(size - self.held)
             self.held = size
@@ -35,8 +35,8 @@ class RequestBodyReader:
 
     Args:
         max_bytes: Largest size of one body in bytes.
-        max_pending_bytes: Largest size in bytes of all bodies that are held at once.
-        seconds: Seconds within which a body must be received.
+        max_pending_bytes: Largest size in bytes of all bodies that are held at once; one body alone may be larger.
+        seconds: Seconds within which a body must be received and decompressed.
     """
 
     def __init__(self, *, max_bytes: int, max_pending_bytes: int, seconds: float) -> None:
@@ -58,8 +58,8 @@ class RequestBodyReader:
             ImageTooLargeError: `most` is None and the body is longer than allowed; the rest of it is not read.
             BodyTooLargeError: `most` is given and the body is longer than allowed; the rest of it is not read.
             OverloadedError: Other requests hold too many bytes already.
-            SlowRequestError: The body was not received in time.
-            EncodingError: The header Content-Encoding has another encoding than gzip or deflate.
+            SlowRequestError: The body was not received and decompressed in time.
+            EncodingError: The header Content-Encoding has another encoding than gzip or deflate, or more than one.
             RequestBodyError: The body cannot be decompressed.
             ClientDisconnect: The client disconnected before the whole body was received.
         """

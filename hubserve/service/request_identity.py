@@ -1,4 +1,4 @@
-"""`RequestIdentity`: the id of a request, and its trace, by which its answer, its log lines and its spans are found again."""
+"""`RequestIdentity`: identifies a request by its id and its trace, which its answer, its log lines and its spans have, too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0
 
 @dataclass(slots=True)
 class RequestIdentity:
-    """What a request is recognized by.
+    """The id and the trace by which a request is identified.
 
     Attributes:
         id: Id of the request: the client's, or a random one of 32 hexadecimal digits.
@@ -44,7 +44,7 @@ class RequestIdentity:
 
 
 CURRENT: ContextVar[RequestIdentity | None] = ContextVar("hubserve_request", default=None)
-"""The request that is answered by the running task, or thread that it started; None outside of requests."""
+"""Identity of the request that the running task, or a thread that it started, answers; None outside of requests."""
 
 
 def identify(headers: Iterable[tuple[bytes, bytes]]) -> RequestIdentity:

@@ -35,7 +35,7 @@ Base64Image = Annotated[
 
 
 class JsonImages(BaseModel):
-    """The JSON body of a request to /classify or /embed. Exactly one of `image` and `images` is given.
+    """The JSON body of a request to /classify or /embed. `images_of` checks that it has `image` or `images`, not both.
 
     Attributes:
         image: A single image in base64 or a data URI; the answer is an object for that image.
@@ -58,7 +58,8 @@ class RequestImages:
 
     Attributes:
         data: Bytes of each image file.
-        several: True if the answer is a list, False if it is that of a single image.
+        several: True if the answer is a list, as for `images` in JSON and for a form with more than one image; False if it is
+            that of a single image.
         parameters: Parameters of the request that are in its form or JSON, by name; unchecked, and without those that are null.
     """
 
@@ -78,9 +79,9 @@ async def images_of(request: Request, body: bytes, *, max_images: int, parameter
         parameters: Names of the parameters of the route, which a form or JSON may have, too.
 
     Raises:
-        RequestBodyError: The body cannot be read, has no image or an empty one, or more than `max_images`.
-        RequestValidationError: The form or the JSON has another name than that of an image or a parameter, or a parameter is
-            in the query, too.
+        RequestBodyError: The body cannot be read, has no image or an empty one, or more than `max_images`; or JSON has an
+            unknown key, a value of the wrong type, or both `image` and `images`.
+        RequestValidationError: The form has an unknown field, or a parameter is not in `parameters`, or is in the query, too.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -104,7 +105,7 @@ async def images_of(request: Request, body: bytes, *, max_images: int, parameter
 
 
 def _of_json(body: bytes) -> RequestImages:
-    """Returns the images in a JSON body. Raises RequestBodyError if it cannot be read."""
+    """Returns the images in a JSON body, maybe none. Raises RequestBodyError if it cannot be read, or has both keys."""
     if problem := json_bounds.too_many(body):
         raise RequestBodyError(problem)
     try:

@@ -21,7 +21,7 @@ HOW = f'send it as {PLAIN} in UTF-8, or as {JSON}: {{"text": "..."}} or {{"texts
 
 
 class JsonTexts(BaseModel):
-    """The JSON body of a request to /classify-text. Exactly one of `text` and `texts` is given.
+    """The JSON body of a request to /classify-text. `texts_of` checks that it has `text` or `texts`, not both.
 
     Attributes:
         text: A single text; the answer is an object for that text.
@@ -44,7 +44,7 @@ class RequestTexts:
 
     Attributes:
         data: The texts.
-        several: True if the answer is a list, False if it is that of a single text.
+        several: True if the answer is a list, as for `texts` in JSON; False if it is that of a single text.
         parameters: Parameters of the request that are in its JSON, by name; unchecked, and without those that are null.
     """
 
@@ -54,17 +54,18 @@ class RequestTexts:
 
 
 async def texts_of(request: Request, body: bytes, *, max_texts: int, parameters: Collection[str]) -> RequestTexts:
-    """Returns the texts in the body of a request.
+    """Returns the texts in the body of a request. Whether a text is empty is not checked here.
 
     Args:
-        request: The request, whose header Content-Type says whether the body is plain text, also if there is none, or JSON.
+        request: The request. Its header Content-Type says whether the body is plain text or JSON; without it, it is plain text.
         body: The whole body, which was read before.
         max_texts: Largest number of texts.
         parameters: Names of the parameters of the route, which JSON may have, too.
 
     Raises:
-        RequestBodyError: The body is something else, is no UTF-8, has no text, or more than `max_texts`.
-        RequestValidationError: A parameter is in the query, too.
+        RequestBodyError: The body is of another type, is no UTF-8 or no valid JSON, has no text, or more than `max_texts`; or
+            JSON has an unknown key, a value of the wrong type, or both `text` and `texts`.
+        RequestValidationError: A parameter is not in `parameters`, or is in the query, too.
     """
     kind = request.headers.get("content-type", PLAIN).partition(";")[0].strip().lower()
     if kind == JSON:
@@ -85,7 +86,7 @@ async def texts_of(request: Request, body: bytes, *, max_texts: int, parameters:
 
 
 def _of_json(body: bytes) -> RequestTexts:
-    """Returns the texts in a JSON body. Raises RequestBodyError if it cannot be read."""
+    """Returns the texts in a JSON body, maybe none. Raises RequestBodyError if it cannot be read, or has both keys."""
     if problem := json_bounds.too_many(body):
         raise RequestBodyError(problem)
     try:

@@ -33,7 +33,10 @@ class RunObserver:
         self._batches: WeakKeyDictionary[AnyEngine, Histogram] = WeakKeyDictionary()
 
     def begin(self, model: LoadedModel) -> None:
-        """Must be called before images are submitted to a model, so that `note_batch` knows its metrics."""
+        """Records which metrics belong to the engines of a model, for `note_batch`, and which backend runs it.
+
+        It must be called before images are submitted to the model.
+        """
         numbers = metrics_of(model.tag)
         if self._batches.get(model.engine) is not numbers.batches:
             # A text classifier is also run on tensors.
@@ -41,7 +44,7 @@ class RunObserver:
             numbers.note_backend(model.engine.backend)
 
     def note_batch(self, engine: AnyEngine, size: int) -> None:
-        """Counts a batch of `size` images. It is called in the threads of the queue."""
+        """Counts a batch of `size` images, if `begin` was called for the model. It is called in the threads of the queue."""
         if (found := self._batches.get(engine)) is not None:
             found.observe(size)
 
@@ -66,7 +69,7 @@ class RunObserver:
             model: The model.
             data: What was submitted for each image; the log of predictions leaves out tensors.
             images: The images, at least one.
-            outcomes: Answer or error of each image.
+            outcomes: Answer or error of each image, in the same order.
         """
         metrics_of(model.tag).note(images, outcomes, time.perf_counter() - images[0].submitted)
         if self._tracing is None and self._predictions is None:
@@ -78,7 +81,7 @@ class RunObserver:
             self._predictions.note(None if identity is None else identity.id, model.tag, data, outcomes)
 
     def close(self) -> None:
-        """Writes what waits to be written or sent."""
+        """Sends the spans and writes the predictions that wait, as `Tracing.close` and `PredictionLog.close` do."""
         if self._tracing is not None:
             self._tracing.close()
         if self._predictions is not None:

@@ -1,4 +1,4 @@
-"""`ServiceState`: what all requests share, such as the loaded models, the queue of images, the limits and the exports."""
+"""`ServiceState`: holds what all requests share, such as the loaded models, the queue of images, the limits and the exports."""
 
 import gc
 import logging
@@ -51,8 +51,9 @@ class ServiceState:
     """The state of the service, which all routes use as `app.state.shared`.
 
     The constructor first chooses the numbers of threads and the batch size. Those that are not set are measured on the default
-    model, or read from the file of an earlier measurement. Then it loads the default model. If that fails or takes longer than
-    `START_SECONDS`, it logs a warning, and the service is not ready.
+    model, or read from the file of an earlier measurement; if it is no image classifier, they have their defaults. Then the
+    default model is loaded. If that fails or takes longer than `START_SECONDS`, a warning is logged, and the service is not
+    ready.
 
     Args:
         settings: Settings of the service.
@@ -139,7 +140,10 @@ class ServiceState:
         return AwaitedRequest(request, self.settings.answer_seconds)
 
     async def why_not_ready(self) -> tuple[str, str] | None:
-        """Returns why this server cannot classify now, as a short name and a sentence; None if it can."""
+        """Returns why this server cannot classify now, as a short name and a sentence; None if the default model is loaded.
+
+        Waits at most a second for that model.
+        """
         if self.shutdown.started:
             return "Draining", "this server is about to end"
         try:
@@ -151,14 +155,20 @@ class ServiceState:
         return "Loading", f"no model is ready yet; loaded for the first time: {', '.join(loads) or 'none'}"
 
     def close(self) -> None:
-        """Ends all threads, after the queued images were classified, and all first loads."""
+        """Ends all threads and all first loads. The images in the queue are classified before, but for at most 10 s.
+
+        Predictions that wait are written, and spans sent, as `RunObserver.close` does.
+        """
         self.queue.close()
         self.live_models.close()
         self._first_loads.close()
         self._observer.close()
 
     def _load_default(self) -> None:
-        """Loads the default model, waiting at most `START_SECONDS`. Logs a warning if it cannot be loaded in that time."""
+        """Loads the default model, waiting at most `START_SECONDS`. Logs a warning if it cannot be loaded in that time.
+
+        Then it exempts all objects that exist from garbage collection.
+        """
         try:
             served = self.live_models.ask(DEFAULT).result(START_SECONDS)
         except TimeoutError:
@@ -187,7 +197,10 @@ class ServiceState:
         return load_fastest(key, load, self._concurrency, device=settings.device)
 
     def _tensor_engine(self, model: StoredModel, session_threads: int) -> TensorEngine | TextEngine:
-        """Returns the engine of a version that is no image classifier, each of whose calls uses `session_threads` cores."""
+        """Returns the engine of a version that is no image classifier, each of whose calls uses `session_threads` cores.
+
+        It is a TextEngine if the version is a text classifier with a tokenizer, else a TensorEngine.
+        """
         settings, manifest = self.settings, model.package.manifest
         engine = TensorEngine(
             model.package,
@@ -217,7 +230,11 @@ class ServiceState:
     def _choose_concurrency(self) -> Concurrency:
         """Returns the numbers of threads and the batch size: as set, or else measured on the default model.
 
-        If there is no model yet, or its first load takes too long, what is not set has its default.
+        If there is no model yet, it is no image classifier, it cannot be measured, or its first load takes longer than
+        `START_SECONDS`, what is not set has its default. What is set does not change which candidates are measured.
+
+        Raises:
+            OSError: A file of the model cannot be read, or its first load cannot be started.
         """
         settings = self.settings
         given = {name: getattr(settings, name) for name in ("threads", "session_threads", "max_batch")}
@@ -233,10 +250,10 @@ class ServiceState:
         return way.model_copy(update=fixed)
 
     def _measured(self, model: StoredModel) -> Concurrency:
-        """Returns the fastest numbers of threads and batch size for a model.
+        """Returns the fastest numbers of threads and batch size for a model, as `fastest_concurrency` does.
 
         Raises:
-            ExportError: The model cannot be loaded.
+            ExportError: The model cannot be loaded with one core for each thread.
         """
         backend = self.settings.first_backend
         try:

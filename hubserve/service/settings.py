@@ -29,8 +29,9 @@ class ServiceSettings(BaseModel):
     Attributes:
         model: Name, tag or alias of the model that answers requests that name none. None takes the alias `production`, or the
             newest version in the store if there is no such alias.
-        backend: What runs the models: the name of a format in their packages, or "openvino". "onnxruntime" is another name for
-            "onnx". "auto" measures each model with ONNX Runtime and with OpenVINO when it is loaded, and takes the faster one.
+        backend: What runs the models: the format "onnx", "onnx-fp16" or "onnx-int8" of their packages, or "openvino".
+            "onnxruntime" is another name for "onnx". "auto" measures each image classifier with ONNX Runtime and with OpenVINO
+            when it is loaded, and takes the faster one. "openvino" and "auto" run other models in "onnx".
         device: "cpu", "cuda", or "auto" for a GPU if there is one and else the CPU.
         threads: Number of threads that classify; None measures at start-up which number is the fastest.
         session_threads: Number of cores that each thread uses for inference; None measures at start-up which number is the
@@ -41,9 +42,9 @@ class ServiceSettings(BaseModel):
         max_waiting_megapixels: Largest number of pixels, in millions, of the images that wait or are being classified; 503
             beyond it. A request of more than 16 megapixels may take at most half of what is free of this and of `max_waiting`,
             unless no other image waits.
-        max_images: Largest number of images in one request; 400 beyond it.
-        max_body_mb: Largest size of the body of a request with images, and of an answer, in megabytes; 413 beyond it. The body
-            of any other request may have at most 0.1 megabytes.
+        max_images: Largest number of images, texts or rows of tensors in one request; 400 beyond it.
+        max_body_mb: Largest size of the body of a request with images, texts or tensors, and of an answer, in megabytes; 413
+            beyond it. The body of any other request, except an uploaded ZIP file, may have at most 0.1 megabytes.
         max_header_kb: Largest size of the request line and the headers of a request, in kilobytes (10^3 bytes); 431 beyond it.
             More than 100 headers are also refused with 431.
         max_connections: Largest number of open connections of a process; half of the number of files that it may open, if that
@@ -97,7 +98,7 @@ class ServiceSettings(BaseModel):
         grpc_port: Port at which the Open Inference Protocol is answered over gRPC; None opens none. It needs the extra `grpc`.
         grpc_host: Numeric address at which `grpc_port` is opened.
         web_runtime: Folder with the files `WEB_RUNTIME_FILES` of onnxruntime-web, which `./scripts/setup web` fills. The page
-            then offers to run a model in the visitor's browser, which downloads the model's ONNX file. None offers it not.
+            then offers to run a model in the visitor's browser, which downloads the model's ONNX file. None does not offer it.
         web_model_mb: Largest size of an ONNX file that the page offers to run in the browser, in megabytes.
         tracing: Share of the requests that are traced by OpenTelemetry, 0 to 1; "true" means all. A request whose `traceparent`
             has a decision is traced, or not, as it says, unless this is 0. Spans are sent by OTLP to the address in

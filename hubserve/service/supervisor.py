@@ -1,4 +1,4 @@
-"""The process that starts and watches the server's workers: BentoML's supervisor, without TCP ports and endless restarts.
+"""Starts and watches the server's workers, as BentoML's supervisor does, but without TCP ports and endless restarts.
 
 BentoML 1.4 lets circus start the workers, with two TCP ports on loopback. One of them accepts commands from every local user
 without authentication, and shows the environment of the workers with the tokens. Here, both are names within the process.
@@ -109,7 +109,7 @@ class Arbiter(bentoml_circus.Arbiter):  # type: ignore[misc]
 
 
 class _Workers:
-    """Which workers answer, and how often one has ended unexpectedly.
+    """Records which workers answer, and how often one has ended unexpectedly.
 
     Attributes:
         reason: Why the server ends; empty as long as it does not.
@@ -136,6 +136,9 @@ class _Workers:
 
     def ended(self, pid: int, code: int | None) -> bool:
         """Records the end of a worker, and returns whether the server must end, too. Then it also sets `reason`.
+
+        The server must end if no worker has answered yet, or at the `MOST_ENDS`th end within `ENDS_SECONDS`. A worker that
+        SIGTERM ended does not count.
 
         Args:
             pid: Process id of the worker.
@@ -179,7 +182,10 @@ def _prepare(watchers: list[Watcher], workers: _Workers) -> str | None:
 
 
 def _after_reap(workers: _Workers, folder: str | None) -> Callable[..., bool]:
-    """Returns the function that circus calls after a worker has ended."""
+    """Returns the function that circus calls after a worker has ended.
+
+    It deletes the worker's files of gauges in `folder`, and makes circus end the server if `workers` says that it must end.
+    """
 
     def after_reap(*, watcher: Watcher, arbiter: Arbiter, process_pid: int, exit_code: int | None, **_: Any) -> bool:
         if folder is not None:
@@ -210,7 +216,13 @@ def _describe(code: int | None) -> str:
 
 
 def _make_arbiter(watchers: list[Watcher], *, threaded: bool = False, **options: Any) -> Any:
-    """Returns a supervisor without TCP ports; it replaces BentoML's function, which binds some."""
+    """Returns an `Arbiter` without TCP ports. It replaces BentoML's function, which binds some.
+
+    Args:
+        watchers: The workers to start.
+        threaded: If True, BentoML's own supervisor that runs in a thread is returned instead, also without TCP ports.
+        options: Further arguments of circus' arbiter. Its endpoints are replaced.
+    """
     name = f"inproc://hubserve-{uuid.uuid4()}"
     if options.get("plugins"):  # They are processes: `bentoml serve --reload`. mkdtemp's folder is open to this user alone.
         name = f"ipc://{tempfile.mkdtemp(prefix='hubserve-control-')}/control"

@@ -50,7 +50,7 @@ class TensorEngine:
 
     Args:
         package: The package. It is verified (`Package.verify`), because its files may have changed since it was published.
-        backend: Format of the package to run.
+        backend: Format of the package to run; for "openvino", which runs image classifiers only, it is "onnx".
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
         threads: Number of threads that one call may use for inference.
         seconds: Seconds after which inference of a batch is ended; the formats of torch have no limit.
@@ -64,10 +64,12 @@ class TensorEngine:
         device: Device that runs the model, "cpu" or "cuda".
 
     Raises:
-        PackageError: The package was changed, has no proven parity, lacks the format, or has other outputs than it says.
+        PackageError: The package was changed, has no proven parity, lacks the format, or has other outputs than it says; or the
+            format may run code, and its author is not trusted.
         LoadLimitError: A file that was never loaded on this machine takes too much time or memory to load.
         ExportError: The format cannot be loaded or run, or is for image classifiers only.
         LateAnswerError: Running made-up inputs took longer than `seconds`.
+        OSError: A file of the package cannot be read, or the process of its first load cannot be started.
     """
 
     def __init__(
@@ -80,15 +82,14 @@ class TensorEngine:
         seconds: float = DAY,
     ) -> None:
         package.verify()
-        self.backend = backend
         self.manifest = package.manifest
         self.labels = package.labels
         self.signature = ModelSignature.of(package.manifest)
         self.feature_width: int | None = None
         # OpenVINO runs image classifiers only; others of the same server run in ONNX Runtime, which reads the same file.
-        name: Format = "onnx" if backend == "openvino" else backend
-        self._runner = package.tensor_runner(name, threads=threads, device=device, seconds=seconds)
-        if set_threads := FORMATS[name].set_threads:
+        self.backend: Format = "onnx" if backend == "openvino" else backend
+        self._runner = package.tensor_runner(self.backend, threads=threads, device=device, seconds=seconds)
+        if set_threads := FORMATS[self.backend].set_threads:
             set_threads(threads)
         self.device = self._runner.device
         known = {axis for entry in self.signature.inputs for axis in entry.shape if isinstance(axis, str)}
@@ -106,7 +107,7 @@ class TensorEngine:
             self._runner.run(self.signature.batch(count))
 
     def prepare(self, data: Any, *, top_k: int | None = None, features: bool = False) -> PreparedTensors:
-        """Checks the inputs of one request, as `Engine.prepare` prepares an image.
+        """Checks the inputs of one request and returns them in the order of the signature, for `answer`.
 
         Args:
             data: Arrays by the names of the inputs.
@@ -119,12 +120,12 @@ class TensorEngine:
         return PreparedTensors(self.signature.check(data))
 
     def answer(self, requests: Sequence[PreparedTensors]) -> list[TensorAnswer | LogitsError]:
-        """Runs inference for several requests; those whose inputs have the same lengths are run as one batch.
+        """Runs inference for several requests; those whose inputs have the same shapes, but for the batch, are one batch.
 
-        Requests are run one by one where an output has an axis that no input has, since its length depends on all rows.
+        Requests are run one by one if an output has a named axis that no input has, since its length depends on all rows.
 
         Returns:
-            For each request its answer, or a LogitsError if an element of an output is NaN or infinite.
+            For each request, in order, its answer, or a LogitsError if an element of an output is NaN or infinite.
 
         Raises:
             ExportError: The network cannot be run.
@@ -140,7 +141,7 @@ class TensorEngine:
         return [found[place] for place in range(len(requests))]
 
     def _batch(self, requests: Sequence[tuple[Array, ...]]) -> list[TensorAnswer | LogitsError]:
-        """Runs requests of the same lengths as one batch."""
+        """Runs requests, whose inputs have the same shapes but for the batch, as one batch. Returns the outcome of each."""
         start = time.perf_counter()
         joined = requests[0] if len(requests) == 1 else [np.concatenate(column) for column in zip(*requests, strict=True)]
         outputs = self._runner.run(joined)

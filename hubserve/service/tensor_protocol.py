@@ -33,7 +33,8 @@ class TensorRequest:
 
     Attributes:
         request: The JSON of the request.
-        inputs: Arrays by the names of the inputs. They are not compared with the model yet.
+        inputs: Arrays by the names of the inputs. Their names and types are those of the model; whether one is missing, and
+            shapes and values, are checked later, by `ModelSignature.check`.
     """
 
     request: InferRequest
@@ -50,10 +51,11 @@ def decode_tensors(
         rest: Bytes of the inputs that say `binary_data_size`, one after the other.
         signature: Inputs and outputs of the model.
         max_rows: Largest batch size.
-        also: What the model takes besides these tensors, as the end of a sentence.
+        also: What the model takes besides these tensors, as the end of a sentence, for the error message.
 
     Raises:
-        TensorError: The request does not follow the protocol, or its tensors or outputs are not those of the model.
+        TensorError: The request does not follow the protocol, its tensors or outputs are not those of the model, or a tensor
+            has more than `max_rows` rows.
     """
     check_no_shared_memory(request)
     _check_outputs(request.outputs, signature)
@@ -81,14 +83,14 @@ def decode_tensors(
 def encode_tensors(
     request: InferRequest, outputs: Sequence[Array], signature: ModelSignature, labels: Sequence[str], *, max_bytes: int
 ) -> Iterator[EncodedOutput]:
-    """Encodes the outputs that a request asks for, one by one, and row by row: an encoder in C stops all other threads.
+    """Yields the encoded outputs that a request asks for. Each is encoded row by row: an encoder in C stops all other threads.
 
     Args:
-        request: The request; without `outputs` it asks for all.
+        request: The request, which `decode_tensors` has checked; without `outputs` it asks for all.
         outputs: Outputs of the model, in the order of the signature.
         signature: Inputs and outputs of the model.
         labels: Label of each class; empty if the model is no classifier.
-        max_bytes: Largest size of the outputs in bytes.
+        max_bytes: Largest size of all outputs together in bytes.
 
     Raises:
         TensorError: A number of classes for "classification" is not between 1 and the number of labels.
@@ -112,7 +114,7 @@ def encode_tensors(
 
 
 def _check_outputs(outputs: Sequence[RequestOutput], signature: ModelSignature) -> None:
-    """Checks the requested outputs. Raises TensorError for an unknown or repeated name, or a classification of no logits."""
+    """Checks the requested outputs. Raises TensorError for an unknown or repeated name, or "classification" without logits."""
     known = [entry.name for entry in signature.outputs]
     names = [output.name for output in outputs]
     for name in names[: len(known) + 1]:
@@ -126,7 +128,11 @@ def _check_outputs(outputs: Sequence[RequestOutput], signature: ModelSignature) 
 
 
 def _array(tensor: RequestInput, dtype: str, binary: bytes | None) -> Array:
-    """Returns the array of one input. Raises TensorError if its elements are not as many or of the type that it says."""
+    """Returns the array of one input, from its bytes or, if `binary` is None, from its elements in the JSON.
+
+    Raises:
+        TensorError: The elements are not as many, or not of the type, that it says; or it has both bytes and elements.
+    """
     count, name = prod(tensor.shape), tensor.name
     if binary is not None and tensor.data is not None:
         raise TensorError(f"{name!r}: binary_data_size and 'data' exclude each other")

@@ -22,7 +22,7 @@ class PreparedText:
     """The tokens of a text.
 
     Attributes:
-        tokens: Ids of the tokens, (1, length) int64, without padding.
+        tokens: Ids of the tokens, (1, length) int64, padded only if the model takes no text so short.
         top_k: Number of classes in the answer.
         tokenize_ms: Milliseconds that the tokenizer took.
     """
@@ -72,6 +72,7 @@ class TextEngine:
         Raises:
             TextError: The text is empty, too long, no valid Unicode, or has no token that the model knows.
             TopKError: `top_k` is not between 1 and the number of classes.
+            PackageError: The tokenizer gives an id that the model does not take.
             LogitsError: A logit is NaN or infinite.
             ExportError: The network cannot be run.
             LateAnswerError: Inference took longer than allowed.
@@ -92,6 +93,7 @@ class TextEngine:
         Raises:
             TextError: The text is empty, too long, no valid Unicode, or has no token that the model knows.
             TopKError: `top_k` is not between 1 and the number of classes.
+            PackageError: The tokenizer gives an id that the model does not take.
         """
         top_k = number_of_predictions(top_k, len(self.labels))
         start = time.perf_counter()
@@ -102,10 +104,10 @@ class TextEngine:
         """Runs inference for tokenized texts; this is the second step of `classify`.
 
         Texts whose lengths are between the same two powers of two are padded to the longest of them and run as one batch. So
-        padding at most doubles the work, and no short text waits for the longest one.
+        padding at most doubles the work, and a short text is not padded to the length of a far longer one.
 
         Returns:
-            For each text its answer, or a LogitsError if a logit of that text is NaN or infinite.
+            For each text, in order, its answer, or a LogitsError if a logit of that text is NaN or infinite.
 
         Raises:
             ExportError: The network cannot be run.

@@ -1,4 +1,4 @@
-"""`Tracing`: OpenTelemetry spans of requests, and of the queue, the decoding and the inference of their images.
+"""`Tracing`: sends OpenTelemetry spans of requests, and of the queue, the decoding and the inference of their images.
 
 A request has a span of kind SERVER, named by its method and route, whose parent is the caller's span if the request has the
 header `traceparent`. Below it, each image has the spans "queue", "decode" and "infer". Spans are sent by OTLP over HTTP; the
@@ -7,6 +7,7 @@ variables of OpenTelemetry, such as OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_SERVICE
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 
@@ -33,7 +34,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """Starts and ends the spans of requests.
+    """Starts and ends the spans of requests, and adds those of their images.
 
     Args:
         share: Share of the requests that are traced, above 0 and at most 1. The flag "sampled" of a request's `traceparent`
@@ -68,6 +69,8 @@ class Tracing:
 
     def end(self, identity: RequestIdentity, route: str, status: int | str) -> None:
         """Ends the span of a request, if it has one.
+
+        It gets the status ERROR for HTTP statuses from 500 on, and for INTERNAL, UNAVAILABLE and DEADLINE_EXCEEDED of gRPC.
 
         Args:
             identity: Identity of the request.
@@ -119,9 +122,11 @@ class Tracing:
                 step.end(int((end + offset) * 1e9))
 
     def close(self) -> None:
-        """Sends the spans that wait, for at most `FLUSH_MS`, and ends the thread that sends them."""
-        self._provider.force_flush(FLUSH_MS)
-        self._provider.shutdown()
+        """Sends the spans that wait, for at most `FLUSH_MS`; those that are not sent by then are lost."""
+        # `force_flush` has no limit of its own and `shutdown` one of 30 s, if the collector does not answer.
+        sending = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
+        sending.start()
+        sending.join(FLUSH_MS / 1000)
 
 
 def _otlp_processor() -> SpanProcessor:

@@ -1,4 +1,4 @@
-"""`TrafficSplit`, which chooses the version that answers a request where several share the requests for a name."""
+"""`TrafficSplit`: chooses the version that answers a request where several share the requests for a name."""
 
 import random
 import time
@@ -13,8 +13,9 @@ class TrafficSplit:
     """The loaded models that answer requests for one name.
 
     Attributes:
-        shares: Pairs of a percentage of the requests and the model that answers them.
-        used: Time of the last request for the name, by `time.monotonic`.
+        shares: Pairs of a percentage of the requests and the model that answers them, at least one. The percentages need not
+            add up to 100: they are weights.
+        used: Time of the last request for the name, by `time.monotonic`; before the first one, the time of creation.
     """
 
     shares: Sequence[tuple[int, LoadedModel]]

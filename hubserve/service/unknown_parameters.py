@@ -26,9 +26,9 @@ def check_names(given: Iterable[str], known: Collection[str], *, place: str) -> 
     """Checks that all names in a request are known.
 
     Args:
-        given: Names of the query parameters or form fields of the request.
+        given: Names of query parameters, form fields or JSON keys of the request.
         known: Names that the route accepts.
-        place: "query" or "form", for the error message.
+        place: "query" or "form", or "body" for JSON; for the error message.
 
     Raises:
         RequestValidationError: A name is unknown; the request is answered with 422.

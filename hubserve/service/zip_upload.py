@@ -44,7 +44,7 @@ class Unpacked(NamedTuple):
 
 
 class _BoundedFile:
-    """A file for `zipfile`, no single read of which may be longer than `most` bytes.
+    """A file for `zipfile`, no single read of which may ask for more than `most` bytes.
 
     `zipfile` reads the whole central directory at once, with the length that the ZIP itself states.
     """
@@ -53,13 +53,13 @@ class _BoundedFile:
         self._file, self._most = file, most
 
     def read(self, size: int = -1) -> bytes:
-        """Reads at most `size` bytes. Raises BodyTooLargeError if `size` is larger than allowed."""
+        """Reads at most `size` bytes; at most `most` + 1 if it is negative. Raises BodyTooLargeError if it exceeds `most`."""
         if size > self._most:
             raise BodyTooLargeError("the ZIP's directory is longer than that of the number of files that are allowed")
         return self._file.read(self._most + 1 if size < 0 else size)
 
     def seek(self, place: int, whence: int = 0) -> int:
-        """Moves to a position. Raises BadZipFile for a position outside of the file."""
+        """Moves to a position and returns it. Raises BadZipFile for a position outside of the file."""
         try:
             return self._file.seek(place, whence)
         except OSError as error:
@@ -79,13 +79,13 @@ def unpack(archive: Path, folder: Path, *, max_files: int, max_bytes: int) -> Un
         archive: The ZIP file.
         folder: Folder for the images, which must not exist. If an error is raised, it is incomplete, and the caller must remove
             it.
-        max_files: Largest number of entries of the ZIP.
+        max_files: Largest number of entries of the ZIP, folders and files that are left out included.
         max_bytes: Largest size in bytes of all written files together.
 
     Raises:
         BodyTooLargeError: The ZIP has more or larger files than allowed, or one that is compressed by more than `MAX_RATIO`.
-        RequestBodyError: The ZIP cannot be read, is encrypted, or has a link, a device, a path out of the folder, or a path
-            twice.
+        RequestBodyError: The ZIP cannot be read, is encrypted or compressed by another method than deflate, or has a link, a
+            device, a path out of the folder, one that is too long or too deep, or a path twice.
         OSError: A file cannot be written, or `folder` exists.
     """
     folder.mkdir()
@@ -161,6 +161,7 @@ def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left: 
 
     Raises:
         BodyTooLargeError: The file is larger than `left`, or is compressed by more than `MAX_RATIO`.
+        FileExistsError: There is a file `target` already.
     """
     size = 0
     with opened.open(entry) as source, target.open("xb") as file:

@@ -18,7 +18,8 @@ def limit_networks(*, modules: int | None, parameters: int | None) -> Iterator[N
     """Context manager that limits the modules and parameters of all networks built inside the block, counted together.
 
     Modules and parameters that have been garbage-collected are no longer counted. Networks on the meta device are counted as
-    well, so a network that would not fit into memory can be detected without allocating it.
+    well, so a network that would not fit into memory can be detected without allocating it. So are networks that other threads
+    build during the block.
 
     Args:
         modules: Largest number of modules; None sets no limit.

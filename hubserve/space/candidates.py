@@ -19,7 +19,8 @@ def plain_candidates(label: str, candidates: Iterable[Any]) -> tuple[Any, ...]:
         candidates: The candidates, in a fixed order, such as a tuple, a range or an array of one dimension.
 
     Raises:
-        SpaceError: They have no order, one is neither a finite number, nor a string, a bool or None, or two are equal.
+        SpaceError: They are a set or not iterable, one is neither a finite number, nor a string, a bool or None, or two are
+            equal.
     """
     unordered = isinstance(candidates, set | frozenset)
     if unordered or not isinstance(candidates, Iterable):

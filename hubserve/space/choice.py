@@ -14,7 +14,8 @@ from hubserve.similar_names import suggest
 from hubserve.space.relaxation import SOFTMAX, Relaxation
 
 Arch = dict[str, Any]
-"""Maps the label of each choice to its answer, a JSON value: a number, a string, or a sorted list of ints for inputs."""
+"""Maps the label of each choice to its answer, a JSON value: a number, string, bool or None, or a sorted list of ints for
+inputs."""
 
 Condition = tuple[str, tuple[Any, ...]]
 """(label, values): another choice is asked for only if the answer to this label is one of these values."""
@@ -55,19 +56,19 @@ class Choice(abc.ABC):
 
     @abc.abstractmethod
     def answer_at(self, index: int) -> Any:
-        """Returns the answer at position `index` of `answers()`, computed without listing the answers."""
+        """Returns the answer at position `index` of `answers()`, 0 <= index < size, computed without listing the answers."""
 
     @abc.abstractmethod
     def random(self, rng: Random) -> Any:
-        """Returns a random answer."""
+        """Returns a random answer; all are equally likely unless a `OneOf` has `weights`."""
 
     @abc.abstractmethod
     def another(self, current: Any, rng: Random) -> Any:
-        """Returns a random answer other than `current`; there must be at least two answers."""
+        """Returns a random answer other than `current`, all equally likely (not by `weights`); there must be at least two."""
 
     @abc.abstractmethod
     def parse(self, value: Any) -> Any:
-        """Returns the answer that equals `value` (4 and 4.0 are equal).
+        """Returns the answer that equals `value` (4 and 4.0 are equal; inputs may be in any order).
 
         Raises:
             ArchError: `value` is not an answer to this choice.
@@ -75,11 +76,11 @@ class Choice(abc.ABC):
 
     @abc.abstractmethod
     def indices(self, answer: Any) -> list[int]:
-        """Returns the indices in `candidates` of the candidates that `answer` chooses."""
+        """Returns the indices in `candidates` of the candidates that `answer`, which must be valid, chooses."""
 
     @abc.abstractmethod
     def to_category(self, answer: Any) -> Any:
-        """Returns `answer` as a category of Optuna's CategoricalDistribution: a number or a string."""
+        """Returns `answer` as a category of Optuna's CategoricalDistribution: a number, a string, a bool or None."""
 
     @abc.abstractmethod
     def from_category(self, category: Any) -> Any:
@@ -87,7 +88,7 @@ class Choice(abc.ABC):
 
     @property
     def is_numeric(self) -> bool:
-        """True if each answer is a single number."""
+        """True if each answer is a single number; bools are not numbers here."""
         return False
 
     @property
@@ -113,8 +114,18 @@ class Choice(abc.ABC):
         return self.parse(arch[self.label])
 
     def expected_chosen(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """Returns the expected count of each candidate in an answer drawn by `probabilities`; shape (candidates,)."""
+        """Returns the expected count of each candidate in an answer drawn by `probabilities`, both of shape (candidates,).
+
+        For `KOf` it is the count if k inputs were drawn with replacement, k times the probability, which may exceed 1.
+        """
         return probabilities
+
+    def entropy(self, probabilities: torch.Tensor) -> float:
+        """Returns the entropy in nats of an answer drawn by `probabilities`, shape (candidates,).
+
+        For `KOf` it is that of the first of the inputs.
+        """
+        return float(torch.special.entr(probabilities).sum())
 
     @abc.abstractmethod
     def likeliest(self, probabilities: torch.Tensor) -> Any:
@@ -122,7 +133,13 @@ class Choice(abc.ABC):
 
     @abc.abstractmethod
     def draw(self, probabilities: Sequence[float], rng: Random) -> Any:
-        """Returns a random answer, drawn by `probabilities`, one number for each candidate."""
+        """Returns a random answer, drawn by `probabilities`, one number for each candidate.
+
+        The inputs of `KOf` are drawn one after another, without replacement.
+
+        Raises:
+            ValueError: Fewer probabilities are above 0 than candidates must be chosen.
+        """
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,15 @@ Choices = tuple[Choice, ...]
 
 
 def count_archs(choices: Choices) -> int:
-    """Returns the number of different canonical archs of `choices`."""
+    """Returns the number of different canonical archs of `choices`: those that have answers to exactly the active choices."""
     return math.prod(_count_group(group) for group in _groups(choices))
 
 
 def arch_at(choices: Choices, index: int) -> Arch:
-    """Returns the canonical arch at `index`, 0 <= index < count_archs(choices); different indices give different archs."""
+    """Returns the canonical arch at `index`; different indices give different archs.
+
+    `index` is from 0 to count_archs(choices) - 1, which is not checked.
+    """
     arch: Arch = {}
     for group in _groups(choices):
         index, number = divmod(index, _count_group(group))

@@ -72,7 +72,7 @@ class KOf(_Inputs):
         n_chosen: Length of the list, from 1 to the number of candidates.
 
     Raises:
-        SpaceError: `n_chosen` is out of range.
+        SpaceError: There are no candidates, or `n_chosen` is out of range.
     """
 
     n_chosen: int = 1
@@ -118,6 +118,9 @@ class AnyOf(_Inputs):
     def random(self, rng: Random) -> Any:
         return [candidate for candidate in self.candidates if rng.random() < 0.5]
 
+    def entropy(self, probabilities: torch.Tensor) -> float:
+        return float((torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)).sum())
+
     def likeliest(self, probabilities: torch.Tensor) -> Any:
         return (probabilities > 0.5).nonzero().flatten().tolist()
 
@@ -126,7 +129,11 @@ class AnyOf(_Inputs):
 
 
 def inputs_choice(label: str, n_candidates: int, n_chosen: int | None) -> KOf | AnyOf:
-    """Returns a `KOf` that chooses `n_chosen` of `n_candidates` inputs or, for None, an `AnyOf` of any number of them."""
+    """Returns a `KOf` that chooses `n_chosen` of `n_candidates` inputs or, for None, an `AnyOf` of any number of them.
+
+    Raises:
+        SpaceError: `n_candidates` is below 1, or `n_chosen` is not from 1 to `n_candidates`.
+    """
     candidates = tuple(range(n_candidates))
     return AnyOf(label, candidates) if n_chosen is None else KOf(label, candidates, n_chosen)
 

@@ -47,13 +47,20 @@ class ModelSpace(abc.ABC):
     def check(self, arch: Arch) -> None:
         """Raises ArchError if answers may not be combined; override it for a rule about several choices.
 
-        The default accepts every arch. `arch` has an answer to every active choice; `freeze` may also pass labels of inactive
-        choices.
+        The default accepts every arch. `arch` has a valid answer to every active choice, unless `freeze` calls this method:
+        `freeze` passes its own argument, which is not validated yet, so that labels of inactive choices may be there, values
+        may be no candidates, and reading a missing label raises ArchError.
         """
 
     @cached_property
     def choices(self) -> dict[str, Choice]:
-        """All choices by label, including nested ones, in the order in which `build` asks for them."""
+        """All choices by label, including nested ones, in the order in which `build` asks for them.
+
+        When this is first read, `build` is run once on the meta device.
+
+        Raises:
+            SpaceError: A label is asked for twice with different candidates, or candidates, weights or a depth are not valid.
+        """
         recorder = RecordingPicker()
         with torch.device("meta"):
             self.build(recorder)
@@ -83,10 +90,11 @@ class ModelSpace(abc.ABC):
         return picked
 
     def arch_from(self, answer: Callable[[Choice], Any]) -> Arch:
-        """Returns the arch made of `answer(choice)` for each active choice, without calling `check`.
+        """Returns the arch made of `answer(choice)` for each active choice.
 
-        The arch's labels are in the order in which `build` asks. `answer` is called only for active choices, and for the gates
-        of a choice before the choice. Use this method for every iteration over the choices of an arch.
+        The answers are taken as they are: they are neither parsed nor checked, and `check` is not called. The arch's labels are
+        in the order in which `build` asks. `answer` is called only for active choices, and for the gates of a choice before the
+        choice. Use this method for every iteration over the choices of an arch.
         """
         arch: Arch = {}
         for choice in self.gates_first:
@@ -154,7 +162,11 @@ class ModelSpace(abc.ABC):
 
     @cached_property
     def gates_first(self) -> tuple[Choice, ...]:
-        """All choices in topological order: each comes after the choices whose answers decide whether it is asked for."""
+        """All choices in topological order: each comes after the choices whose answers decide whether it is asked for.
+
+        Raises:
+            SpaceError: Choices are conditions of each other.
+        """
         return gates_first(self.choices)
 
     @cached_property

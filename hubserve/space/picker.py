@@ -22,6 +22,9 @@ class Picker(abc.ABC):
 
     A builder asks for a value, a layer, the inputs of a node (or layers on these), or a number of blocks. The first argument of
     each method is the label of the choice. `weights` are the sampling weights of `OneOf`.
+
+    Raises (when asked):
+        SpaceError: Candidates, a number of inputs or a depth are not valid.
     """
 
     @abc.abstractmethod
@@ -122,7 +125,14 @@ class FrozenPicker(Picker):
 
 
 class RecordingPicker(Picker):
-    """A picker that makes the builder run every branch once, and records the choices, their order and their conditions."""
+    """A picker that makes the builder run every branch once, and records the choices, their order and their conditions.
+
+    It answers with the first candidate or the first inputs, makes the layers of all candidates, and makes the blocks of the
+    largest depth.
+
+    Raises (when asked):
+        SpaceError: Candidates, weights or a depth are not valid, or a label is asked for again with different candidates.
+    """
 
     def __init__(self) -> None:
         self._choices: dict[str, Choice] = {}

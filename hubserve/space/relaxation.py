@@ -43,7 +43,7 @@ class Softmax:
         return ((logits.log_softmax(0) - (-_uniform_like(logits).log()).log()) / temperature).softmax(0)
 
     def draw_gates(self, probabilities: torch.Tensor) -> tuple[list[int], list[int]]:
-        """Draws two candidates by their probabilities, then one of these two.
+        """Draws two candidates by their probabilities, of which there must be at least two, then one of these two.
 
         Returns the sorted indices of the two, and a list with the index of the one.
 
@@ -58,8 +58,8 @@ class Softmax:
         """Returns `logits` of some candidates plus a number, so that the probabilities of all other candidates do not change.
 
         Args:
-            logits: New logits of these candidates.
-            before: Their logits before the change.
+            logits: New logits of these k candidates, shape (k,).
+            before: Their logits before the change, shape (k,), in the same order.
         """
         return logits + (before.logsumexp(0) - logits.logsumexp(0))
 
@@ -67,13 +67,15 @@ class Softmax:
 class Sigmoid:
     """Relaxation of a choice of any subset of inputs: each input has its own probability of being in the subset.
 
-    The methods are documented in `Softmax`.
+    Methods without documentation here are documented in `Softmax`.
     """
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Returns the probability of each input, which need not add up to 1: logits (inputs,) -> (inputs,)."""
         return logits.sigmoid()
 
     def certain(self, n_candidates: int, chosen: Sequence[int]) -> torch.Tensor:
+        """Returns the probabilities (n_candidates,) of a certain answer: those of the `chosen` inputs are 1, others 0."""
         return _indicator(n_candidates, chosen)
 
     def log_probability(self, logits: torch.Tensor, chosen: Sequence[int]) -> torch.Tensor:
@@ -85,11 +87,12 @@ class Sigmoid:
         return ((logits + uniform.log() - (-uniform).log1p()) / temperature).sigmoid()
 
     def draw_gates(self, probabilities: torch.Tensor) -> tuple[list[int], list[int]]:
-        """Draws each candidate by its probability; returns the indices of the drawn ones twice, as in `Softmax`."""
+        """Draws each input by its own probability, maybe none; returns the list of the indices of the drawn ones twice."""
         drawn = torch.bernoulli(probabilities).nonzero().flatten().tolist()
         return drawn, drawn
 
     def keep_total(self, logits: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        """Returns `logits` unchanged, since the probabilities of the other inputs do not depend on them."""
         return logits
 
 

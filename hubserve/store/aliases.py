@@ -88,7 +88,7 @@ def resolve(name: str) -> StoredModel:
 
 
 def stamp() -> tuple[int, int]:
-    """Returns a value that changes whenever the file of aliases is replaced; (0, 0) if there is no file.
+    """Returns a value that changes whenever the file of aliases is replaced; (0, 0) if there is no file that can be seen.
 
     Raises:
         StoreError: This user has no BentoML folder, and none can be made.
@@ -114,8 +114,8 @@ def set_alias(name: str, model: str, *, canary: str | None = None, weight: int =
             corrupt or cannot be written.
         ModelNotFoundError: The store does not have `model` or `canary`.
         StoreError: The store is not a folder, or cannot be made.
-        OSError: The store cannot be listed, the folder of the aliases cannot be made, or another process has held the lock of
-            the file for 10 s.
+        OSError: The store cannot be listed, the folder of the aliases cannot be made, this user may not read the file of
+            aliases, or another process has held the lock of the file for 10 s.
     """
     if not NAME.fullmatch(name) or name == "latest":
         raise AliasError(f"alias {name!r} is not allowed: lower-case letters and digits, with '-', '_' and '.' between them")
@@ -139,7 +139,8 @@ def delete_alias(name: str) -> None:
         ModelNotFoundError: There is no such alias.
         AliasError: The file of aliases is corrupt or cannot be written.
         StoreError: This user has no BentoML folder, and none can be made.
-        OSError: The folder of the aliases cannot be made, or another process has held the lock of the file for 10 s.
+        OSError: The folder of the aliases cannot be made, this user may not read the file of aliases, or another process has
+            held the lock of the file for 10 s.
     """
     with _lock():
         aliases = list_aliases()

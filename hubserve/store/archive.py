@@ -55,8 +55,8 @@ def unpack(path: Path, folder: Path) -> None:
         folder: Existing, empty folder. After an error it may hold some of the files.
 
     Raises:
-        StoreError: The file is not such an archive, cannot be read, exceeds a limit, or has links or folders; the message
-            names the reason.
+        StoreError: The file is not such an archive, cannot be read, exceeds a limit, or has links, folders, a name twice or a
+            password; the message names the reason.
         StorageError: The disk is full or read-only, or this user has no permission.
     """
     try:

@@ -39,7 +39,8 @@ def import_model(path: Path) -> StoredModel:
     """Reads a file that `export_model` wrote, publishes the version in it into this store, and returns it.
 
     Raises:
-        StoreError: The file is not an exported model, cannot be read, or exceeds a limit of `hubserve.store.archive`.
+        StoreError: The file is not an exported model, cannot be read, or exceeds a limit of `hubserve.store.archive`; the store
+            does not allow the name or version in it, or cannot be used.
         AlreadyPublishedError: The store has that version with other content.
         PackageError: The package in the file is incomplete or was changed, or a format has not passed the comparison with eager
             PyTorch.
@@ -59,7 +60,7 @@ def unpack_bento() -> list[str]:
     the model was published, so it does not count as newer than versions in the store that were published later.
 
     Raises:
-        StoreError: The store cannot be written.
+        StoreError: A version cannot be copied into the store.
         OSError: The newest version of a model cannot be recorded.
         StorageError: This user may not list the store.
     """

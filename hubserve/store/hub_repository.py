@@ -39,7 +39,7 @@ class HubRepository:
         return [] if self.folder.files is None else self.folder.names()
 
     def read(self, name: str, most: int) -> bytes:
-        """Returns the content of the file `name`.
+        """Returns the content of the file `name` of a repository that exists.
 
         Raises:
             RemoteError: The file has more than `most` bytes, or cannot be read.
@@ -54,7 +54,7 @@ class HubRepository:
         Args:
             files: Files on this machine, by their names in the repository.
             stale: Names of the files to remove.
-            private: Whether the repository becomes private, if it is created.
+            private: Whether the repository becomes private, if it is created; False takes the default of its owner.
 
         Raises:
             RemoteError: The hub cannot be reached or refuses access, or somebody else has pushed at the same time.
@@ -98,7 +98,8 @@ def open_repository(url: str) -> HubRepository:
     """Returns the repository at an address hf://OWNER/NAME or hf://OWNER/NAME@BRANCH, which need not exist.
 
     Raises:
-        RemoteError: The hub cannot be reached, or HUBSERVE_OFFLINE forbids it; or the repository has no such branch.
+        RemoteError: The address is wrong, the hub cannot be reached, or HUBSERVE_OFFLINE forbids it; or the repository has no
+            such branch (RemoteMissingError).
     """
     parsed = parse_address(url)
     try:

@@ -23,7 +23,7 @@ def publish(path: Path, *, name: str | None = None, version: str | None = None) 
     """Copies a package into the store as the newest version of a model, and returns the version.
 
     Before, `Package.verify` checks the hash of every file and that every format has passed the comparison with eager PyTorch.
-    If the store already has the version with the same content, nothing is copied.
+    If the store already has the version with the same content, nothing is copied, and its place in the order of versions stays.
 
     Args:
         path: Folder of the package.

@@ -33,7 +33,7 @@ MOST_BYTES = 16 * 10**9
 """Largest size of a package that is pulled, in bytes, if no other limit is given."""
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Shows a progress bar with a text and a number of steps inside a block; what it yields advances the bar."""
+"""Called with a text and a number of bytes, shows a progress bar inside a block; what it yields advances the bar by bytes."""
 
 
 def pull(
@@ -62,11 +62,15 @@ def pull(
         progress: Shows how many bytes were received; None shows nothing.
 
     Raises:
-        RemoteError: The place cannot be reached or read, refuses access, or the push into it has not ended.
+        RemoteError: The address is wrong, the place cannot be reached or read, refuses access, or the push into it has not
+            ended.
         RemoteMissingError: There is no such repository, bucket or folder, or no package in it.
-        PackageError: The package is larger than allowed, lists a name with a folder, or a file differs from its hash.
+        PackageError: The package is larger than `most_bytes` or has more than 100 files, its manifest is not valid, is not the
+            one of `sha256` or lists a name with a folder, a file is missing or differs from its hash, or the package does not
+            pass `Package.verify`.
+        ExportError: An ONNX file of the package is not in that format.
         AlreadyPublishedError: The store has that version, and it is another package.
-        StoreError: A name or version that the store does not allow.
+        StoreError: The store does not allow the name or version, or cannot be used.
         StorageError: The disk is full, read-only or forbidden.
         MissingExtraError: The library for the scheme is not installed.
     """
@@ -97,9 +101,11 @@ def pull_package(
         progress: Shows how many bytes were received; None shows nothing.
 
     Raises:
-        RemoteError: The place cannot be reached or read, refuses access, or the push into it has not ended.
+        RemoteError: The address is wrong, the place cannot be reached or read, refuses access, or the push into it has not
+            ended.
         RemoteMissingError: There is no such repository, bucket or folder, or no package in it.
         PackageError: The package is refused, see `pull`; or `folder` exists and may not be replaced.
+        ExportError: An ONNX file of the package is not in that format.
         StorageError: The disk is full, read-only or forbidden.
         MissingExtraError: The library for the scheme is not installed.
     """

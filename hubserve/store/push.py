@@ -49,23 +49,26 @@ def push(
     """Verifies a package and copies it, with a model card README.md, to a folder at another place; returns what was pushed.
 
     The model card and the files of `beside` are not part of the package: the manifest does not list them, and `pull` leaves
-    them out. A push that was interrupted is completed by the same push again.
+    them out. If the package itself has a file README.md, no card is written. A push replaces a card that is there, unless the
+    folder has the same package already. A push that was interrupted is completed by the same push again.
 
     Args:
         path: Folder of the package.
         url: Address of the folder: hf://OWNER/NAME, s3://BUCKET/FOLDER or file:///FOLDER. A repository at Hugging Face is
             created if there is none; a bucket must exist.
-        force: Whether to replace other contents. Files of the package that is replaced are removed; files that are not part
-            of it stay.
-        private: Whether a repository that is created at Hugging Face is private.
-        beside: Further files to copy, by the name that they get.
+        force: Whether to replace another package, or write beside other files. Files of the package that is replaced are
+            removed; other files stay. Not needed where a push was interrupted, nor in a repository at Hugging Face that has
+            README.md and .gitattributes alone.
+        private: Whether a repository that is created at Hugging Face is private; False takes the default of its owner.
+        beside: Further files to copy, by the name that they get; those with the name of a file of the package are left out.
 
     Raises:
         PackageError: `path` is not a package, a file of it was changed since it was written, or a format has not passed the
             comparison with eager PyTorch.
         ExportError: An ONNX file of the package is not in that format.
-        RemoteError: The folder has other contents and `force` is False, or it cannot be reached or written.
-        RemoteMissingError: There is no such bucket.
+        RemoteError: The address is wrong or that of the package itself, the folder has other contents and `force` is False, or
+            it cannot be reached or written.
+        RemoteMissingError: There is no such bucket, or no such branch.
         MissingExtraError: The library for the scheme is not installed.
         StorageError: A disk of this machine is full, read-only or forbidden.
     """
@@ -92,7 +95,17 @@ def push(
 
 
 def _upload(folder: RemoteFolder, files: Mapping[str, Path], content: bytes, force: bool) -> bool:
-    """Writes the files and then the manifest; returns False, and writes nothing, if the folder has all of them."""
+    """Writes the files, then the manifest, and returns True; returns False, and writes nothing, if the folder has all of them.
+
+    Args:
+        folder: Where to write.
+        files: Name in the folder -> file, for all files but the manifest.
+        content: The manifest.
+        force: Whether to replace another package, or to write beside other files.
+
+    Raises:
+        RemoteError: The folder has other contents and `force` is False, or it cannot be reached or written.
+    """
     present = set(folder.names())
     theirs = folder.read(MANIFEST, MOST_MANIFEST_BYTES) if MANIFEST in present else None
     if theirs == content and _has_all(folder, files, present):

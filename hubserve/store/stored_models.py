@@ -72,7 +72,9 @@ def list_models() -> list[StoredModel]:
 
 
 def stamp() -> tuple[tuple[str, int], ...]:
-    """Returns a value that changes with each publish and each delete; it is made of the names and times of the models' folders.
+    """Returns a value that changes with each publish and each delete: the names and change times of the models' folders.
+
+    It is empty if the store does not exist or cannot be listed.
 
     Raises:
         StoreError: BENTOML_HOME cannot be used.
@@ -97,6 +99,8 @@ def bentoml_home() -> Path:
 
 def resolve(tag: str) -> StoredModel:
     """Returns the version with a tag, or the newest version of a model. Aliases are not known here.
+
+    A version that this user may not read is returned, too, with a `problem`.
 
     Args:
         tag: Tag of the version, "name:version"; "name" or "name:latest" means the newest version.
@@ -138,7 +142,9 @@ def point_latest(version: Path) -> None:
 
 
 def update_latest(folder: Path) -> None:
-    """Records the last published version of a model as the newest; if the model has no versions, its folder is removed.
+    """Records the last published version of a model that this user may read as the newest.
+
+    If the model has no versions, and no incomplete ones either, its folder is removed.
 
     Args:
         folder: Folder of the model.

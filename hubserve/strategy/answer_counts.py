@@ -14,12 +14,12 @@ SHARE = 0.25
 
 
 class CountedVectors:
-    """Converts archs to vectors of length 1; a fourth of the inner product is of counts of answers, the rest of `ArchVectors`.
+    """Converts archs to vectors of norm 1; a fourth of the inner product is of counts of answers, the rest of `ArchVectors`.
 
-    A group has all choices with the same candidates, such as the operations in a cell. Its columns count the choices of the
-    group with each answer, and those that are inactive; the counts are scaled to length 1. Two groups weigh as their numbers of
-    choices do. So two archs with the same operations in other places are alike in part. A space without such groups
-    has the vectors of `ArchVectors`.
+    A group has all choices of one candidate with the same candidates, at least two choices, such as the operations in a cell.
+    Its columns count the choices of the group with each answer, and those that are inactive; the counts are scaled to norm 1.
+    The weight of a group is proportional to its number of choices. So two archs with the same operations in other places are
+    alike in part. A space without such groups has the vectors of `ArchVectors`.
 
     Args:
         space: The space of the archs.
@@ -49,7 +49,7 @@ def _groups(space: ModelSpace) -> list[list[Choice]]:
 
 
 def _counts(group: Sequence[Choice], archs: Sequence[Mapping[str, Any]]) -> Vectors:
-    """Returns the counts of the answers of a group in each arch, scaled to length 1; the last column is of inactive choices."""
+    """Returns the counts of the answers of a group in each arch, scaled to norm 1; the last column is of inactive choices."""
     counts = np.zeros((len(archs), len(group[0].candidates) + 1), np.float32)
     for row, arch in zip(counts, archs, strict=True):
         for choice in group:

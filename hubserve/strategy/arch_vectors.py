@@ -13,7 +13,7 @@ Vectors = NDArray[np.float32]
 
 
 class ArchVectors:
-    """Converts archs of a space to vectors of length 1; the inner product of two is the share of choices answered alike.
+    """Converts archs of a space to vectors of norm 1; the inner product of two is the share of choices answered alike.
 
     A choice has a block of columns, which counts as 1 divided by the number of choices:
 
@@ -27,7 +27,7 @@ class ArchVectors:
         space: The space of the archs.
 
     Attributes:
-        columns: Length of a vector.
+        columns: Number of elements of a vector.
     """
 
     def __init__(self, space: ModelSpace) -> None:

@@ -38,7 +38,7 @@ def _places(choices: int, count: int, seed: int) -> NDArray[np.float64]:
 
 
 def _answer_at(choice: Choice, place: float) -> object:
-    """Returns the answer at `place`, from 0 to 1, if the answers are laid side by side, each as wide as its probability."""
+    """Returns the answer at `place`, in [0, 1), if the answers divide this interval in parts as long as their probabilities."""
     if isinstance(choice, OneOf) and choice.weights is not None:
         ends = np.cumsum(choice.weights) / sum(choice.weights)
         return choice.candidates[int(np.searchsorted(ends, place, side="right"))]

@@ -17,7 +17,7 @@ from hubserve.strategy.settings_checks import at_least
 
 @dataclass(frozen=True)
 class BANANASSettings:
-    """The arguments of `BANANAS` except its seed; they are documented there."""
+    """The arguments of `BANANAS` except its seed, documented there. Raises StrategyError if one is out of its range."""
 
     initial: int
     parents: int
@@ -40,7 +40,8 @@ class BANANAS(RankingStrategy):
     in place of the paths of a cell; and it is fitted for every trial, in place of every tenth.
 
     Args:
-        initial: Number of finished trials, at least 1, before the first prediction; these are random.
+        initial: Number of finished trials, at least 1, before the first prediction; these are random. Failed and pruned trials
+            count, too, with the scores that `ScoredArchs` gives them; without a trial that has a score, nothing is predicted.
         parents: Number of best archs, at least 1, that are mutated.
         candidates: Number of mutated archs, at least 1, whose scores are predicted for a trial; each has one or two mutations.
         trees: Number of trees of the ensemble, at least 2.

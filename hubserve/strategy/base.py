@@ -36,7 +36,8 @@ class Strategy(BaseSampler):
         seed: Seed of all random numbers; None draws a seed, which `strategy.seed` returns.
 
     Attributes:
-        one_objective: True if the strategy improves a single objective; the first trial of a study with several is refused.
+        one_objective: True if the strategy improves a single objective; in a study with several, the first trial raises
+            StrategyError.
         settings: A frozen dataclass with the arguments of the strategy except the seed; None if it has none.
         space: The space set by `bind`; None before.
         max_trials: The number of trials of the search set by `bind`; None if it is not known.
@@ -70,10 +71,12 @@ class Strategy(BaseSampler):
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
         """Returns an arch of `self.bound` that its `check` accepts.
 
-        Called again for the same trial, it returns another arch if there is one.
+        Called again for the same trial, e.g. because a filter refused the arch, it draws again or takes the next arch; a
+        strategy that draws may return the same arch again.
 
         Raises:
             SpaceExhausted: No arch is left to propose.
+            StrategyError: `bind` was not called, or the strategy finds no arch that the check accepts.
         """
 
     @property
@@ -141,6 +144,7 @@ def suggest_arch(trial: BaseTrial, space: ModelSpace) -> Arch:
 
     Raises:
         SpaceExhausted: The strategy has no arch left. `study.optimize` ends with this error and marks its last trial as failed.
+        StrategyError: The strategy cannot propose an arch, e.g. because the check refused 1000 in a row.
     """
     if isinstance(trial, optuna.Trial) and isinstance(trial.study.sampler, Strategy) and trial.study.sampler.space is None:
         trial.study.sampler.bind(space)

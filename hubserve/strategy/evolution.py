@@ -21,7 +21,7 @@ CROSSOVERS = 500
 
 @dataclass(frozen=True)
 class RegularizedEvolutionSettings:
-    """The arguments of `RegularizedEvolution` except its seed; they are documented there."""
+    """The arguments of `RegularizedEvolution` except its seed, documented there. Raises StrategyError if one is not valid."""
 
     population_size: int | None
     sample_size: int | None
@@ -50,16 +50,16 @@ class RegularizedEvolution(Strategy):
 
     The first `population_size` trials are random: with the paper's 100, NNI's default, the first 100 trials are random search.
     By default the population size depends on the number of trials of the search set by `bind` (500 if it is not known): 20 up
-    to 500 trials, but at most half of the trials; above, a 25th of the trials, at most the paper's 100.
-    docs/decisions/0013 has the measurements.
+    to 500 trials, but at most half of the trials; above, a 25th of the trials, at most the paper's 100. It is never below
+    `sample_size`. docs/decisions/0013 has the measurements.
 
     Args:
         population_size: Number of trials in the population, at least 1; None derives it from the number of trials, see above.
         sample_size: Number of trials in a tournament, drawn from the population with replacement, at least 1. None is two
             fifths of the population, which finds better archs within a few hundred trials than the paper's fourth.
-        mutation_prob: None mutates exactly one choice, as the paper does. With a probability in [0, 1], one mutation is made
-            for each choice of the parent with this probability, and at least one. (NNI's 0.05 may make none, and may draw the
-            old answer again.)
+        mutation_prob: None mutates exactly one choice, as the paper does. With a probability in [0, 1], the number of
+            mutations, each of a random choice, is drawn: one with this probability for each choice of the parent, at least one
+            in all. (NNI's 0.05 may make none, and may draw the old answer again.)
         crossover: True first takes the answer to each choice from one of two parents, each the winner of its own tournament.
         dedup: True never proposes an arch that the study has tried. After 500 children in a row that were tried before, the
             next untried arch of the space after a random position is proposed. The paper, without this, may train an arch
@@ -67,7 +67,8 @@ class RegularizedEvolution(Strategy):
         seed: Seed of all random numbers; None draws a seed.
 
     Raises:
-        StrategyError: An argument is out of its range; or, when a trial is sampled, the study has several objectives.
+        StrategyError: An argument is out of its range, or `sample_size` is above `population_size`; or, when a trial is
+            sampled, the study has several objectives.
         SpaceExhausted: When a trial is sampled, with `dedup`: all archs were tried.
     """
 

@@ -35,7 +35,7 @@ class GridSearchSettings:
 
 
 class GridSearch(Strategy):
-    """Proposes every arch of the space once, in order or shuffled; archs are computed from their index and never listed.
+    """Proposes every arch that the space's check accepts once, in order or shuffled; no list of the archs is made.
 
     In a study that suggests one parameter after the other it works as Optuna's BruteForceSampler, which needs no space and
     always shuffles.

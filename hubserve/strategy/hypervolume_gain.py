@@ -12,15 +12,15 @@ MARGIN = 0.1
 
 
 def hypervolume_gains(candidates: Numbers, known: Numbers) -> Numbers:
-    """Returns the hypervolume that each candidate, alone, adds to that of `known`, exactly.
+    """Returns the hypervolume that each candidate, alone, adds to that of `known`, exactly; shape (candidates,).
 
     What `known` does not dominate is cut into boxes, each of which has a share of the gain (Lacour et al. 2017, "A box
     decomposition algorithm to compute the hypervolume indicator", https://arxiv.org/abs/1510.01963). Each objective is divided
     by the range of its known scores; the reference point is a tenth of the range below the lowest of them.
 
     Args:
-        candidates: Scores of candidates, shape (candidates, objectives); more is better.
-        known: Scores of the archs found so far, shape (archs, objectives).
+        candidates: Scores of candidates, shape (candidates, objectives), with at least two objectives; more is better.
+        known: Scores of the archs found so far, shape (archs, objectives), at least one arch.
     """
     lowest, highest = known.min(0), known.max(0)
     scale = np.where(highest > lowest, highest - lowest, 1)

@@ -14,7 +14,7 @@ from hubserve.strategy.settings_checks import at_least
 
 @dataclass(frozen=True)
 class LocalSearchSettings:
-    """The arguments of `LocalSearch` except its seed; they are documented there."""
+    """The arguments of `LocalSearch` except its seed, documented there. Raises StrategyError if `initial` is below 1."""
 
     initial: int
 
@@ -31,7 +31,8 @@ class LocalSearch(RankingStrategy):
     active by another answer are drawn at random; of a choice with more than 64 answers, 64 random ones are neighbours.
 
     Args:
-        initial: Number of finished trials, at least 1, before the first neighbour; these are random.
+        initial: Number of finished trials, at least 1, before the first neighbour; these are random. Failed and pruned trials
+            count, too, with the scores that `ScoredArchs` gives them.
         seed: Seed of all random numbers; None draws a seed.
 
     Raises:

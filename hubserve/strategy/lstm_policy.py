@@ -85,7 +85,7 @@ class Episode:
 
 
 def log_probabilities(policy: Policy, trials: Sequence[Actions]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the log probability of each trial's answers and the sum of the policy's entropies over them, both (trials,)."""
+    """Returns the natural log probability of each trial's answers and the sum of the policy's entropies, both (trials,)."""
     totals: list[torch.Tensor] = [torch.zeros(())] * len(trials)
     entropies: list[torch.Tensor] = [torch.zeros(())] * len(trials)
     # Trials with the same labels are computed in one batch, which is many times faster.

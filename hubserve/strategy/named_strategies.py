@@ -77,10 +77,10 @@ SAMPLER_KIND = NamedKind("hubserve.strategies", "no strategy is called", Strateg
 
 
 def unknown_argument(kind: type, arguments: Iterable[str]) -> tuple[str, str] | None:
-    """Returns the first name in `arguments` that is no argument of the class, with a sentence that has near names, or None.
+    """Returns (name, sentence with near names) for the first of `arguments` that the class does not take; None if it takes all.
 
-    "seed" counts as unknown, because it is set by whoever runs the strategy. A class of the user's own that takes any keyword
-    argument knows all others.
+    "seed" counts as not taken, because it is set by whoever runs the strategy. A class of the user's own with **kwargs takes
+    all other names.
     """
     parameters = inspect.signature(kind).parameters.values()
     any_number = [found.kind for found in parameters if found.kind in (found.VAR_POSITIONAL, found.VAR_KEYWORD)]

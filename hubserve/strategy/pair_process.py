@@ -46,7 +46,10 @@ class PairKernel:
 
     @staticmethod
     def likeliest(vectors: Vectors, scores: Numbers) -> PairKernel:
-        """Returns the kernel with the highest marginal likelihood of `scores`, standardized, at the archs `vectors`."""
+        """Returns the kernel with the highest marginal likelihood of `scores`, standardized, shape (archs,), at `vectors`.
+
+        Of more than `MOST_FOR_KERNEL` archs, only every second, third, ... is used.
+        """
         every = -(-len(vectors) // MOST_FOR_KERNEL)
         vectors, scores = vectors[::every], scores[::every]
         alike = (vectors @ vectors.T).astype(float)
@@ -87,7 +90,7 @@ class PairProcess:
 
     Args:
         vectors: Vectors of the archs, as `CountedVectors` makes them.
-        scores: Their scores, standardized.
+        scores: Their scores, standardized, shape (archs,).
         kernel: The kernel.
     """
 
@@ -129,7 +132,7 @@ class PairProcess:
 
 
 def standardized(scores: Numbers) -> Numbers:
-    """Returns scores with mean 0 and standard deviation 1, after low outliers were raised.
+    """Returns scores with mean 0 and standard deviation 1, after low outliers were raised; all 0 if the scores are equal.
 
     Scores more than twice the distance of the quartiles below the median are raised to this bound: how bad a bad arch is says
     little about the good ones.

@@ -29,7 +29,7 @@ EVERY = 10
 
 @dataclass(frozen=True)
 class PairwiseGPSettings:
-    """The arguments of `PairwiseGP` except its seed; they are documented there."""
+    """The arguments of `PairwiseGP` except its seed, documented there. Raises StrategyError if one is out of its range."""
 
     initial: int
     candidates: int
@@ -50,9 +50,9 @@ class PairwiseGP(RankingStrategy):
     the hypervolume (Bradford et al. 2018, "Efficient multiobjective optimization employing Gaussian processes, spectral
     sampling and a genetic algorithm"; but without a genetic algorithm, and drawn exactly).
 
-    In a space of at most 50,000 archs all of them are candidates; in a larger one half are mutations of the 20 best archs and
-    half are random. Failed trials count as the lowest score, pruned ones as their last reported value. docs/decisions/0013 has
-    the measurements.
+    In a space of at most 50,000 archs all of them are candidates; in a larger one half are mutations of the 20 best archs (by
+    the first objective) and half are random. Failed trials count as the lowest score, pruned ones as their last reported value
+    (with several objectives, as failed ones). docs/decisions/0013 has the measurements.
 
     Args:
         initial: Number of finished trials, at least 2, before the first model.
@@ -116,7 +116,7 @@ class PairwiseGP(RankingStrategy):
         ]
 
     def _kernel(self, objective: int, vectors: Vectors, scores: Numbers) -> PairKernel:
-        """Returns the kernel that is likeliest by the first 10, 20, ... trials, which is kept until there are ten more."""
+        """Returns the likeliest kernel by all trials or, from 30 trials on, by the first 30, 40, ..., kept for ten trials."""
         count = len(scores) if len(scores) < 3 * EVERY else len(scores) - len(scores) % EVERY
         key = vectors[:count].tobytes() + scores[:count].tobytes()
         if objective not in self._kernels or self._kernels[objective][0] != key:

@@ -18,7 +18,7 @@ REDRAWS = 500
 
 @dataclass(frozen=True)
 class ParetoEvolutionSettings:
-    """The arguments of `ParetoEvolution` except its seed; they are documented there."""
+    """The arguments of `ParetoEvolution` except its seed, documented there. Raises StrategyError if `initial` is below 1."""
 
     initial: int
 

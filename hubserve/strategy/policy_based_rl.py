@@ -25,7 +25,7 @@ ENDED = "hubserve:ended"
 
 @dataclass(frozen=True)
 class PolicyBasedRLSettings:
-    """The arguments of `PolicyBasedRL` except its seed; they are documented there.
+    """The arguments of `PolicyBasedRL` except its seed, documented there. Raises StrategyError if one is out of its range.
 
     Attributes:
         ppo: The arguments of the policy's updates.
@@ -53,10 +53,12 @@ class PolicyBasedRL(Strategy):
     In a study without a space, the policy answers categorical parameters; others are drawn at random.
 
     Args:
-        samples_per_update: Number of finished trials between two updates, at least 2.
+        samples_per_update: Number of trials between two updates, at least 2. Complete trials are counted and, with
+            `reward_for_invalid`, failed ones; pruned trials are not learned from.
         replay_buffer_size: Number of the most recent trials that an update learns from, at least `samples_per_update`. None is
             `samples_per_update`.
-        reward_for_invalid: Reward of a failed trial; None does not learn from failed trials.
+        reward_for_invalid: Value of the objective that a failed trial counts as, so a large one is bad if the study minimizes;
+            None does not learn from failed trials.
         update_kwargs: NNI's arguments of an update, which override ours: `epochs` becomes "repeat" times "update_times" (1 if
             missing), and `batch_size` becomes "batch_size".
         learning_rate: Learning rate of Adam, at least 0. NNI's 1e-4 hardly changes the policy within a few hundred trials.
@@ -68,8 +70,8 @@ class PolicyBasedRL(Strategy):
         seed: Seed of all random numbers; None draws a seed.
 
     Raises:
-        StrategyError: An argument is out of its range; or, when a trial is sampled, the study has several objectives or the
-            space's check refused 1000 archs in a row.
+        StrategyError: An argument is out of its range, or `update_kwargs` has an unknown key; or, when a trial is sampled, the
+            study has several objectives or the space's check refused 1000 archs in a row.
     """
 
     one_objective = True
@@ -150,7 +152,7 @@ class PolicyBasedRL(Strategy):
 
 
 def _ended(trial: FrozenTrial) -> int:
-    """The place of a trial in the order of ends; 0 where it is not known."""
+    """Returns the place of a trial, from 1, in the order in which trials ended; 0 where it is not known."""
     return int(trial.system_attrs.get(ENDED, 0))
 
 

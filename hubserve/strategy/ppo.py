@@ -43,7 +43,7 @@ class Ppo:
 
         Args:
             policy: The policy to train.
-            trials: The answers of each trial.
+            trials: The answers of each trial; at least two trials.
             rewards: One reward for each trial; larger is better.
         """
         reward = torch.tensor(rewards, dtype=torch.float32)

@@ -27,7 +27,12 @@ class RankingStrategy(Strategy):
 
     @abc.abstractmethod
     def ranked(self, study: Study, trial: FrozenTrial) -> Iterator[Arch]:
-        """Yields archs that the space's check accepts, the most promising one first; tried ones may be among them."""
+        """Yields archs that the space's check accepts, for `propose` to return the first untried one.
+
+        The more promising ones come first where the strategy can predict that; otherwise the order is random. An arch may be
+        yielded several times, and tried ones may be among them. There may be none, e.g. before enough trials have ended;
+        `propose` then returns a random untried arch.
+        """
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         super().before_trial(study, trial)
@@ -38,10 +43,11 @@ class RankingStrategy(Strategy):
         self._ranking = None
 
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
-        """Returns the next untried arch of the ranking.
+        """Returns the next untried arch of the ranking; after its end, a random untried one.
 
         Raises:
             SpaceExhausted: All archs were tried.
+            StrategyError: `bind` was not called.
         """
         tried = self.tried(study, trial)
         if self._ranking is None:

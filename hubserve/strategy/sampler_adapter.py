@@ -16,7 +16,7 @@ from hubserve.strategy.trial_params import distribution
 
 
 class WrappedSampler(Strategy):
-    """A strategy that asks an Optuna sampler for one choice after the other, until the space's check accepts the arch.
+    """A strategy that asks an Optuna sampler for answers to the choices, again until the space's check accepts the arch.
 
     Args:
         sampler: The Optuna sampler. It keeps its own seed and its own state.
@@ -87,6 +87,9 @@ class Reseeded(WrappedSampler):
         make: Function of a seed that returns a sampler. The sampler must learn from the study alone and keep no state of its
             own, as Optuna's TPE, NSGA-II and GP samplers do.
         seed: Seed from which the seeds of the samplers are derived; None draws a seed.
+
+    Raises (when a trial is sampled):
+        StrategyError: The space's check refused 1000 archs in a row.
 
     Attributes:
         same_for_all_trials: True if the relative search space of a sampler depends only on the study, not on its seed. A single

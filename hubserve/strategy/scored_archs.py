@@ -28,8 +28,9 @@ class ScoredArchs:
     Attributes:
         archs: Archs of the trials.
         scores: Values of the trials, shape (trials, objectives), negated where the study minimizes, so that more is better.
-            Failed trials, and pruned ones without a value, have the lowest value of each objective; a pruned trial has its last
-            reported value. Without a trial that has values, there are no rows.
+            A pruned trial has its last reported value if the study has a single objective. Trials without a value, and those
+            with an infinite one, have the lowest finite value of each objective. If no trial has finite values, there are
+            neither archs nor rows.
     """
 
     archs: list[Arch]
@@ -80,7 +81,8 @@ def _values(trial: FrozenTrial, objectives: int) -> NDArray[np.float64]:
 def neighbours(space: ModelSpace, arch: Arch, rng: Random) -> Iterator[Arch]:
     """Yields the archs that differ from `arch` in the answer to one choice and that the space's check accepts.
 
-    They come in random order. Choices that become active by the other answer are drawn.
+    They come in random order. Choices that become active by the other answer are drawn. Of a choice with more than
+    `MOST_ANSWERS` answers, so many random other answers are taken, which may repeat.
     """
     changes = [(label, answer) for label in arch for answer in _others(space.choices[label], arch[label], rng)]
     rng.shuffle(changes)
@@ -101,7 +103,10 @@ def _changed(space: ModelSpace, known: Arch, rng: Random) -> Arch:
 
 
 def mutants(space: ModelSpace, parents: list[Arch], count: int, mutations: int, rng: Random) -> list[Arch]:
-    """Returns `count` archs, each a random one of `parents` with 1 to `mutations` mutations."""
+    """Returns `count` archs, each a random one of `parents` with 1 to `mutations` mutations; archs may repeat.
+
+    In a space with a single arch, nothing can be mutated: returns a copy of the list `parents`, whatever `count` is.
+    """
     if all(choice.size == 1 for choice in space.choices.values()):
         return list(parents)
     found = []

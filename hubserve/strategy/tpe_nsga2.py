@@ -10,7 +10,7 @@ from hubserve.strategy.settings_checks import at_least, probability
 
 @dataclass(frozen=True)
 class TPESettings:
-    """The arguments of `TPE` except its seed; they have the names of those of Optuna's TPESampler."""
+    """The arguments of `TPE` except its seed, named as in Optuna's TPESampler. Raises StrategyError if one is below 1."""
 
     n_startup_trials: int
     n_ei_candidates: int
@@ -31,7 +31,8 @@ class TPE(Reseeded):
         seed: Seed of all random numbers; None draws a seed.
 
     Raises:
-        StrategyError: An argument is out of its range.
+        StrategyError: An argument is out of its range; or, when a trial is sampled, the space's check refused 1000 archs in a
+            row.
     """
 
     settings: TPESettings
@@ -48,7 +49,7 @@ TPEStrategy = TPE
 
 @dataclass(frozen=True)
 class NSGA2Settings:
-    """The arguments of `NSGA2` except its seed; they have the names of those of Optuna's NSGAIISampler."""
+    """The arguments of `NSGA2` except its seed, named as in Optuna's NSGAIISampler. Raises StrategyError if one is wrong."""
 
     population_size: int
     mutation_prob: float | None
@@ -73,7 +74,8 @@ class NSGA2(Reseeded):
         seed: Seed of all random numbers; None draws a seed.
 
     Raises:
-        StrategyError: An argument is out of its range.
+        StrategyError: An argument is out of its range; or, when a trial is sampled, the space's check refused 1000 archs in a
+            row.
     """
 
     settings: NSGA2Settings

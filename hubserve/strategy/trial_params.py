@@ -11,7 +11,13 @@ from hubserve.space import Arch, Choice, ModelSpace
 
 
 def trial_arch(trial: FrozenTrial, space: ModelSpace) -> Arch:
-    """Returns the arch that a stored trial tries; an empty dict if the trial has no parameters of the space."""
+    """Returns the arch that a stored trial tries; an empty dict if the trial has no parameters of the space.
+
+    Parameters of other names are left out. Nothing is checked: labels may be missing, and values may be no candidates.
+
+    Raises:
+        ValueError: The parameter of a choice of inputs is text, but not such as "0,2".
+    """
     params = trial.params
     return {label: choice.from_category(params[label]) for label, choice in space.choices.items() if label in params}
 

@@ -22,7 +22,8 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[tuple[Any, Any]],
         n: Largest number of batches to use.
 
     Returns:
-        The number of batches used; 0 if the model has no batch norm with running statistics.
+        The number of batches used; 0 if the model has no batch norm with running statistics, or `batches` is empty (the means
+        are then 0 and the variances 1).
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:

@@ -35,7 +35,14 @@ class Blend:
 
     @classmethod
     def only(cls, choice: Choice, answer: Any) -> Blend:
-        """Returns the blend with all weight on `answer`: the output is that of the single network with this answer."""
+        """Returns the blend with all weight on `answer`: the output is that of the single network with this answer.
+
+        The weight is 1 for one candidate, 1 / k for each of k inputs, and 1 for each input of an answer with any number of
+        them. All other candidates have the weight 0 and are not computed.
+
+        Raises:
+            ValueError: `answer` is not a candidate of a choice of one candidate. (Lists of inputs are not checked.)
+        """
         chosen = choice.indices(answer)
         return cls(choice.relaxation.certain(len(choice.candidates), chosen), tuple(chosen))
 
@@ -75,7 +82,10 @@ class BlendContext:
         return self._parts[label]
 
     def chosen(self, choice: Choice) -> tuple[torch.Tensor, ...]:
-        """Returns, for each input of a choice of inputs, by how much its layer counts in the sum; scalar tensors."""
+        """Returns, for each input of a choice of inputs, the factor of its layer's output in the sum, as scalar tensors.
+
+        It is the weight of the input or, for a choice of k inputs, k times the weight.
+        """
         name = f"{choice.label} chosen"
         if name not in self._parts:
             self._parts[name] = choice.expected_chosen(self.blends[choice.label].weights).unbind()

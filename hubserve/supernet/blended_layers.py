@@ -47,7 +47,7 @@ class MixedLayer(CandidateLayers):
 
 
 class WeightedEdge(Wrapper):
-    """Runs a layer on one of several inputs and multiplies the output by the weight of that input.
+    """Runs a layer on one of several inputs and multiplies the output by the weight of that input (see `BlendContext.chosen`).
 
     If the input is not in `held` of the blend, the layer is not run, and zeros of shape (1, ..., 1) are returned, nested as the
     input is.
@@ -162,6 +162,7 @@ class KeptLayerNorm(Wrapper):
     """A layer norm over channels whose number is searched.
 
     Mean and variance are weighted averages over the channels; the weight of a channel is its expected mask in `context.keeps`.
+    The output of a norm without affine parameters is multiplied by this mask.
 
     Args:
         key: Key of the norm's weight, by which its mask is found in `context.keeps`.

@@ -41,6 +41,9 @@ class BlendedNetwork:
             x: A batch of inputs in the format that the networks of the space accept.
             blends: Maps the label of each blended choice to its blend.
             weights: Maps the key of each leaf of `subnet` to the tensor to use in its place; None uses the leaves.
+
+        Raises:
+            SupernetError: Outputs that are summed have different shapes.
         """
         tensors = dict(self.subnet.leaves if weights is None else weights)
         changed = set() if weights is None else set(tensors)

@@ -39,8 +39,8 @@ class BlendedSupernet(nn.Module):
     Args:
         space: Any model space.
         seed: Seed of the initial weights and logits.
-        cache: Number of blended networks, and of subnets, that are kept for reuse (the most recently used ones). They hold
-            modules but no weights of their own.
+        cache: Number of blended networks, and of subnets, at least 1, that are kept for reuse (the most recently used ones).
+            They hold modules but no weights of their own.
 
     Attributes:
         supernet: The shared weights, which also makes subnets and extracts networks. Move this alone to a GPU.
@@ -85,6 +85,9 @@ class BlendedSupernet(nn.Module):
             blends: Maps the label of each blended choice to its blend; None uses `self.blends()`.
             sampled: Maps the label of each sampled choice to its answer; None uses the most likely answers.
             weights: Maps the key of each leaf of `network(sampled)` to the tensor to use in its place; None uses the leaves.
+
+        Raises:
+            SupernetError: Outputs that are summed have different shapes.
         """
         return self.network(sampled, x).run(x, self.blends() if blends is None else blends, weights)
 

@@ -24,7 +24,8 @@ class ChannelGroup:
     Attributes:
         axes: (name of a tensor of the network's state dict, axis) for each of them.
         readers: Names of the weights that multiply these channels along axis 1.
-        scales: Names of the weights of the batch norms that give the channels their last scale; of several, their sum is read.
+        scales: Names of the weights of the batch norms that give the channels their last scale; several where the outputs of
+            several norms are added.
         fixed: True for channels that must keep their order: the image, the logits, and those of unknown operations.
     """
 
@@ -35,7 +36,7 @@ class ChannelGroup:
 
 
 def channel_groups(model: nn.Module) -> list[ChannelGroup]:
-    """Returns the groups of channels of a convolutional network, except for those that must keep their order.
+    """Returns the groups of channels of a convolutional network, except those that must keep their order or that nothing reads.
 
     Raises:
         SupernetError: The network cannot be traced by torch.fx.
@@ -48,9 +49,10 @@ def channel_groups(model: nn.Module) -> list[ChannelGroup]:
 
 @torch.no_grad()
 def sort_channels(model: nn.Module) -> None:
-    """Permutes all channels of a convolutional network so that the most important ones come first; its outputs stay the same.
+    """Permutes the channels of a convolutional network so that the most important ones come first; its outputs stay the same.
 
-    Weights and statistics are changed in place; see `importance`.
+    Each of the `channel_groups` is sorted by `importance`; other channels keep their order. Weights and statistics are changed
+    in place.
 
     Raises:
         SupernetError: The network cannot be traced by torch.fx.
@@ -67,8 +69,8 @@ def importance(group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
     """Returns the importance of each channel of a group, (channels,).
 
     It is the L1 norm of the weights that read the channel (Cai et al. 2020, "Once-for-All", https://arxiv.org/abs/1908.09791),
-    times the scale that batch norms give it. Without this factor, networks that were cut from EfficientNet-Lite0 were worse;
-    docs/decisions/0037 has the figures.
+    times the scale that batch norms give it (of several norms, the root of the sum of the squared scales). Without this factor,
+    networks that were cut from EfficientNet-Lite0 were worse; docs/decisions/0037 has the figures.
 
     Args:
         group: The channels.

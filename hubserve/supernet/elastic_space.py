@@ -48,7 +48,12 @@ class ElasticSpace(ModelSpace):
 
     @classmethod
     def of(cls, inner: HubSpace, arch: Mapping[str, Any]) -> Self:
-        """Returns the archs of `inner` that are no larger than `arch`; errors are those of the class."""
+        """Returns the archs of `inner` that are no larger than `arch`.
+
+        Raises:
+            SpaceError: Networks of `inner` cannot be cut.
+            ArchError: `arch` is not in `inner`.
+        """
         check_can_be_cut(type(inner))
         return cls(inner, tuple(inner.canonical(arch).items()))
 

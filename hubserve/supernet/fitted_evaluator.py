@@ -52,6 +52,10 @@ class FittedEvaluator(Evaluator):
         return {"block_error": self._fitted.error(arch)}
 
     def network(self, arch: Arch) -> nn.Module:
-        """Returns a new network of `arch` with fitted blocks, in eval mode."""
+        """Returns a new network of `arch` with fitted blocks, in eval mode.
+
+        Raises:
+            ArchError: `arch` is not in the space of the supernet.
+        """
         batches = (self._chosen[i : i + BATCH] for i in range(0, len(self._chosen), BATCH))
         return self._fitted.network(arch, (self._train.normalise(self._train.squares(batch)) for batch in batches))

@@ -130,7 +130,7 @@ class FittedNetworks:
 
 @torch.no_grad()
 def _maps(network: nn.Module, blocks: Mapping[str, MobileBlock], images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Returns inputs and outputs of blocks that follow each other, in float16, by name."""
+    """Returns the inputs and the outputs of all blocks on `images`, in float16, by the name of the block."""
     found: dict[str, list[Tensor]] = {name: [] for name in ("", *blocks)}
     first = next(iter(blocks.values()))
     hooks = [first.register_forward_pre_hook(lambda _, given: found[""].append(given[0].half()))]
@@ -147,7 +147,7 @@ def _maps(network: nn.Module, blocks: Mapping[str, MobileBlock], images: Tensor)
 
 
 def _inputs_of(name: str, networks: Sequence[nn.Module], images: Iterable[Tensor]) -> list[Tensor]:
-    """Returns, for each network, the inputs of its block with a name for batches of images, in float16."""
+    """Returns, for each network, the inputs of its block called `name` for all images, in float16."""
     found: list[list[Tensor]] = [[] for _ in networks]
     hooks = [
         network.get_submodule(name).register_forward_pre_hook(lambda _, given, inputs=inputs: inputs.append(given[0].half()))
@@ -172,7 +172,7 @@ def _blocks_of(network: nn.Module) -> dict[str, MobileBlock]:
 
 
 def _last_of_stages(network: nn.Module) -> dict[str, str]:
-    """Returns the name of the last block of each stage, which is a module of nothing but blocks, by its name."""
+    """Returns the name of the last block of each stage, by the name of the stage, a module whose children are all blocks."""
     blocks = _blocks_of(network)
     stages = {_stage(name) for name in blocks}
     children = {name: [f"{name}.{key}" for key, _ in network.get_submodule(name).named_children()] for name in stages}

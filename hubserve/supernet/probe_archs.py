@@ -8,7 +8,7 @@ from hubserve.errors import ArchError
 from hubserve.space import Arch, Choice, ModelSpace
 
 MAX_SWEEPS = 16
-"""Largest number of candidates of a choice that `largest` and `varied` try; further ones occur in random archs only."""
+"""Largest number of answers to a choice that `largest` and `varied` try; further ones occur in random archs only."""
 
 PATIENCE, MAX_RANDOM = 16, 128
 """PATIENCE random archs in a row without a larger tensor end the search; MAX_RANDOM random archs end it in any case."""
@@ -17,8 +17,8 @@ PATIENCE, MAX_RANDOM = 16, 128
 def largest(space: ModelSpace) -> Iterator[Arch]:
     """Yields archs, with answers to all labels, in which every numeric choice has its largest value.
 
-    In the i-th arch, every other choice has its candidate i modulo the number of candidates. There are at most `MAX_SWEEPS`
-    archs; those that the space's check refuses are left out.
+    In the i-th arch, every other choice has its answer i modulo the number of answers. There are at most `MAX_SWEEPS` archs,
+    maybe none: those that the space's check refuses are left out.
     """
     others = [choice.size for choice in space.gates_first if not choice.is_numeric]
     for i in range(min(MAX_SWEEPS, max(others, default=1))):
@@ -28,8 +28,8 @@ def largest(space: ModelSpace) -> Iterator[Arch]:
 def varied(space: ModelSpace) -> Iterator[Arch]:
     """Yields archs, with answers to all labels: two with all numbers at their smallest, then some with all choices varied.
 
-    In the i-th arch of each part, a varied choice has its candidate i modulo the number of candidates. The second part has at
-    most `MAX_SWEEPS` archs. Archs that the space's check refuses are left out.
+    In the i-th arch of each part, a varied choice has its answer i modulo the number of answers. The second part has as many
+    archs as the numeric choice with the most answers, at most `MAX_SWEEPS`. Archs that the space's check refuses are left out.
     """
     sizes = [choice.size for choice in space.gates_first if choice.is_numeric]
     for i in range(2):
@@ -39,7 +39,7 @@ def varied(space: ModelSpace) -> Iterator[Arch]:
 
 
 def random_answers(space: ModelSpace, rng: Random) -> Iterator[Arch]:
-    """Yields `MAX_RANDOM` archs with random answers to all labels, those of inactive choices included."""
+    """Yields `MAX_RANDOM` random archs that the space's check accepts, with random answers to inactive choices as well."""
     for _ in range(MAX_RANDOM):
         yield {choice.label: choice.random(rng) for choice in space.gates_first} | space.random(rng)
 

@@ -11,7 +11,7 @@ class RecentlyUsed(Generic[T]):
     """A cache that keeps the `size` most recently used values. Copying or pickling it gives an empty cache.
 
     Args:
-        size: Largest number of values to keep.
+        size: Largest number of values to keep, at least 1.
     """
 
     def __init__(self, size: int) -> None:

@@ -66,7 +66,7 @@ class Sandwich:
             x: Inputs of the batch.
             losses: The loss of the largest network, and that of the others.
             rng: Passed to `draw`.
-            backward: Computes the gradients of a loss.
+            backward: Computes the gradients of a loss, which is divided by the number of networks already.
             autocast: Returns the context manager in which networks run and losses are computed.
             run_largest: Runs the network of `largest`, in train mode, on `x`; None runs that of `supernet`.
         """

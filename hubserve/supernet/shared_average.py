@@ -10,7 +10,7 @@ from hubserve.training.moving_average import moving_average
 
 
 class SharedAverage:
-    """The moving average of all tensors of a supernet; tensors that no network of a step uses take part with their values.
+    """The moving average of all tensors of a supernet, updated with their present values, also of those that a step left alone.
 
     Args:
         tensors: The shared tensors that are trained.

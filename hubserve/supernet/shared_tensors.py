@@ -95,8 +95,9 @@ class SharedTensors(nn.Module):
 
     def fits(self, tensor: NetworkTensor) -> bool:
         """Returns whether the shared tensor for `tensor` exists and is at least as large as `tensor` along each axis."""
-        key = tensor.key
-        return key in self and all(have >= need for have, need in zip(self[key].shape, tensor.shape, strict=True))
+        if tensor.key not in self or self[tensor.key].ndim != len(tensor.shape):
+            return False
+        return all(have >= need for have, need in zip(self[tensor.key].shape, tensor.shape, strict=True))
 
     def window_of(self, tensor: NetworkTensor) -> torch.Tensor:
         """Returns the window of the shared tensor that a network uses in place of `tensor`.

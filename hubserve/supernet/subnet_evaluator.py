@@ -29,6 +29,9 @@ class SubnetEvaluator(Evaluator):
         val: Validation images.
         device: Device and precision.
         seed: Seed of the drawn training images.
+
+    Raises:
+        EvaluatorError: There are fewer than 2 training images.
     """
 
     objectives = (Objective("val_acc"),)
@@ -45,12 +48,20 @@ class SubnetEvaluator(Evaluator):
         return self.scores(self.network(arch))
 
     def scores(self, network: nn.Module) -> dict[str, float]:
-        """Returns accuracy and cross entropy of a network on the validation images."""
+        """Returns the accuracy, in [0, 1], as "val_acc" and the mean cross entropy as "val_loss" on the validation images.
+
+        Raises:
+            EvaluatorError: There are no validation images; `DivergedError` if the cross entropy is not finite.
+        """
         val_acc, val_loss = validation_scores(network, self._val, self._device)
         return {"val_acc": val_acc, "val_loss": val_loss}
 
     def network(self, arch: Arch) -> nn.Module:
-        """Returns a new network of `arch` with copies of the shared weights and newly measured statistics, in eval mode."""
+        """Returns a new network of `arch` with copies of the shared weights and newly measured statistics, in eval mode.
+
+        Raises:
+            ArchError: `arch` is not in the space of the supernet.
+        """
         network = self._supernet.extract(arch).to(self._device.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         found = ((batch.to(self._device.device, memory_format=torch.channels_last), None) for batch in self._batches)
         recalibrate_batch_norm(network, found, len(self._batches))
@@ -58,7 +69,11 @@ class SubnetEvaluator(Evaluator):
 
 
 def _drawn_batches(images: SquareImages, seed: int) -> list[Tensor]:
-    """Returns batches of random images, whose sizes differ by at most 1, since each has the same share in the statistics."""
+    """Returns batches of random images, whose sizes differ by at most 1, since each has the same share in the statistics.
+
+    Raises:
+        EvaluatorError: There are fewer than 2 images.
+    """
     if len(images) < 2:
         raise EvaluatorError(f"{len(images)} training images: at least 2 are needed to measure statistics of batch norms")
     with seeded(seed):

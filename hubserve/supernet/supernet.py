@@ -67,7 +67,7 @@ class Supernet(nn.Module):
     Args:
         space: Any model space.
         seed: Seed of the initial weights.
-        cache: Number of networks that are kept for reuse (the most recently used ones).
+        cache: Number of networks, at least 1, that are kept for reuse (the most recently used ones).
 
     Attributes:
         tensors: The shared tensors by key.
@@ -119,7 +119,8 @@ class Supernet(nn.Module):
     def extract(self, arch: Mapping[str, Any]) -> nn.Module:
         """Returns a new network of `arch` with copies of the supernet's weights, in eval mode.
 
-        It is the network that `space.freeze(arch)` builds, and its state dict has the same keys.
+        It is the network that `space.freeze(arch)` builds, and its state dict has the same keys. It is on torch's default
+        device, wherever the supernet is.
 
         Raises:
             ArchError: `arch` is not in the space.

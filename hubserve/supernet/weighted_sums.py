@@ -61,7 +61,7 @@ def same_shapes(a: Any, b: Any) -> bool:
 
 
 def close(a: Any, b: Any, tolerance: float) -> bool:
-    """Returns whether outputs are equal; floating-point tensors up to `tolerance`, a fraction of the largest value of `b`."""
+    """Returns whether outputs are equal; floating-point tensors up to `tolerance`, a share of the largest magnitude in `b`."""
 
     def leaf_close(x: Any, y: Any) -> bool:
         if not _is_summed(x) or not _is_summed(y) or x.shape != y.shape:

@@ -31,14 +31,16 @@ class Classification(SupervisedEvaluator):
         datamodule: Object with both data sets, given in place of the two arguments above, such as a data module of Lightning or
             the result of `hubserve.evaluator.load_dataset`.
         export_onnx: Must be False; `hubserve export` exports a model.
-        num_classes: Number of classes that the network must have; None means that it is not checked.
+        num_classes: Number of classes that the network must have: the score of another one raises EvaluatorError. None means
+            that it is not checked.
         label_smoothing: Label smoothing of the training loss, in [0, 1); the validation loss is not smoothed. A value above 0
             is only allowed with the default `criterion`.
         **more_settings: Further settings of the training, such as `batch_size`, `schedule`, `max_epochs`, `accelerator`,
             `devices` and `precision`. `TrainingSettings` explains all of them.
 
     Raises:
-        EvaluatorError: An argument is unknown or has a value that is not allowed.
+        EvaluatorError: An argument is unknown or has a value that is not allowed, or `datamodule` is given together with
+            `train_dataloaders` or `val_dataloaders`.
 
     >>> evaluator = Classification(train_dataloaders=train, val_dataloaders=val, num_classes=10, max_epochs=5)
     >>> evaluator.fit(model)
@@ -69,7 +71,10 @@ class Classification(SupervisedEvaluator):
         self.num_classes = num_classes
 
     def distillation_loss(self, output: Any, teacher: Any) -> torch.Tensor:
-        """Returns the cross entropy against the class probabilities of `teacher`, whatever `criterion` is."""
+        """Returns the cross entropy against the class probabilities of `teacher`, whatever `criterion` is.
+
+        That of an auxiliary head against the main logits of `teacher` is added, multiplied by `auxiliary_weight`.
+        """
         if isinstance(output, tuple):
             # The auxiliary head learns from the main logits of the larger network, too.
             logits, auxiliary = output

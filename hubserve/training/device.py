@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hubserve.errors import EvaluatorError
-from hubserve.training.settings import PRECISIONS, TrainingSettings
+from hubserve.training.settings import ACCELERATORS, PRECISIONS, TrainingSettings, check_word
 
 
 class Devices(Protocol):
@@ -95,8 +95,9 @@ def device_kind(accelerator: str) -> str:
     """Returns the kind of device, "cuda" or "cpu", for a value of `TrainingSettings.accelerator`.
 
     Raises:
-        EvaluatorError: `accelerator` is "gpu" or "cuda", and there is no GPU.
+        EvaluatorError: `accelerator` is not one of `ACCELERATORS`, or it is "gpu" or "cuda" and there is no GPU.
     """
+    check_word("accelerator", accelerator, ACCELERATORS)
     available = torch.cuda.is_available()
     if accelerator in ("gpu", "cuda") and not available:
         raise EvaluatorError(f"accelerator = {accelerator!r} and torch finds no CUDA device; use 'auto' or 'cpu'")

@@ -49,13 +49,14 @@ def run_together(settings: TrainingSettings, work: Callable[[Devices, nn.Module]
     result of its own process in each of them.
 
     Args:
-        settings: Settings whose `devices`, `accelerator` and `precision` are used.
+        settings: Settings whose `devices`, above 1, `accelerator` and `precision` are used.
         work: Function (devices, copy of `model`) -> result. It and its result must support pickle.
         model: Network; each process gets a copy of it.
 
     Raises:
         EvaluatorError: `check_devices` raised it, a process was killed, or `work` raised an error that is no `HubserveError`.
         HubserveError: `work` raised it in one of the processes; of several, that of the first one is raised.
+        Exception: Under `torchrun`, any error that `work` raised in this process.
     """
     check_devices(settings)
     # Imported here because it is an extra, and training on one device does not use it.
@@ -89,7 +90,7 @@ def run_together(settings: TrainingSettings, work: Callable[[Devices, nn.Module]
 
 @contextlib.contextmanager
 def _ended_processes() -> Iterator[None]:
-    """Context manager that kills the processes which its block started and left running, as it does at KeyboardInterrupt."""
+    """Context manager that, if its block raises an error or KeyboardInterrupt, kills the processes which the block started."""
     before = set(multiprocessing.active_children())
     try:
         yield

@@ -40,7 +40,7 @@ class Trial:
         folder: Folder for files that are kept after the trial, such as trained weights; None if no files are kept.
         experiment: Name of the experiment; "standalone" outside of one.
         checkpoint: File of the state of the training, written after each epoch; if it exists, the training goes on from there.
-            None writes none. Evaluators derived from `Classification` or `Regression` follow it.
+            None writes none. Evaluators derived from `SupervisedEvaluator`, such as `Classification`, follow it.
     """
 
     number: int = -1
@@ -59,7 +59,7 @@ class Trial:
             value: Value of the first objective.
 
         Raises:
-            TrialPruned: The trial must end now because it is unlikely to become one of the best.
+            TrialPruned: The trial of an experiment must end now because it is unlikely to become one of the best.
         """
 
 
@@ -125,7 +125,11 @@ class TrainingEvaluator(Evaluator):
 
     @abc.abstractmethod
     def train_batches(self, seed: int) -> Iterable[Batch]:
-        """Returns the batches of one training epoch, in a random order drawn with `seed`; the iterable has a length."""
+        """Returns the batches of one training epoch, in a random order drawn with `seed`; the iterable has a length.
+
+        Raises:
+            EvaluatorError: There are no training data.
+        """
 
     def train_part(self, seed: int, part: tuple[int, int]) -> Iterable[Batch]:
         """Returns the batches of one of several processes that train together.
@@ -143,13 +147,20 @@ class TrainingEvaluator(Evaluator):
 
     @abc.abstractmethod
     def val_batches(self) -> Iterable[Batch]:
-        """Returns the batches of one pass over the validation data, in a fixed order."""
+        """Returns the batches of one pass over the validation data, in a fixed order; the iterable has a length.
+
+        Raises:
+            EvaluatorError: There are no validation data.
+        """
 
     def mixed_val_batches(self, seed: int) -> Iterable[Batch]:
         """Returns the validation batches in a random order drawn with `seed`; one-shot strategies learn the arch from them.
 
         This implementation shuffles the batches if `val_batches` returns a sequence, and else keeps their order. It does not
         mix the items of different batches: evaluators whose items are sorted, for example by class, override it.
+
+        Raises:
+            EvaluatorError: There are no validation data.
         """
         batches = self.val_batches()
         return Random(seed).sample(batches, len(batches)) if isinstance(batches, Sequence) else batches

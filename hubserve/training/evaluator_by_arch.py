@@ -21,6 +21,7 @@ class EvaluatorByArch(Evaluator):
         objectives: Scores that a search improves, the most important one first; those of the evaluators that `make` returns.
 
     Raises (when an arch is evaluated):
+        ArchError: The arch does not belong to the space.
         EvaluatorError: `make` returns something that is no evaluator, or one with other objectives.
     """
 

@@ -12,7 +12,8 @@ from hubserve.training.evaluator import Evaluator, Trial
 class FailureHandler(Evaluator):
     """An evaluator that, if an evaluation fails, repeats it with another seed or returns a fixed score.
 
-    Exactly one of `metric` and `retry_patience` must be given.
+    Exactly one of `metric` and `retry_patience` must be given. Only the first attempt reports intermediate values, and may be
+    pruned.
 
     Args:
         evaluator: Evaluator that may fail.
@@ -98,10 +99,11 @@ class Replay(Evaluator):
     def __init__(self, evaluator: Evaluator) -> None:
         self.objectives = evaluator.objectives
         self._evaluator = evaluator
-        self._known: dict[tuple[ModelSpace, str], _Evaluated] = {}
+        self._known: dict[tuple[type[ModelSpace], str, str], _Evaluated] = {}
 
     def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
-        key = (space, json.dumps(space.canonical(arch), sort_keys=True))
+        # Not the space itself: a setting such as a dict cannot be hashed.
+        key = (type(space), repr(space), json.dumps(space.canonical(arch), sort_keys=True))
         known = self._known.get(key)
         if known is None:
             recorded = _RecordedTrial(trial.number, trial.seed, trial.folder, trial.experiment, trial.checkpoint, inner=trial)
@@ -114,7 +116,7 @@ class Replay(Evaluator):
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """What an evaluation gave.
+    """The scores and the reports of an evaluation.
 
     Attributes:
         scores: Scores by name.
@@ -146,11 +148,11 @@ def _again(trial: Trial, attempt: int) -> Trial:
     """Returns the trial of an attempt.
 
     For attempt 0 it is `trial` itself. For later ones it is a trial with another seed and a sub-folder of the folder of
-    `trial`, which ignores reports.
+    `trial`, which is created. It ignores reports, and has no checkpoint.
     """
     if attempt == 0:
         return trial
     folder = None if trial.folder is None else trial.folder / f"attempt-{attempt}"
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    return Trial(number=trial.number, seed=trial.seed + attempt * 1_000_003, folder=folder)
+    return Trial(number=trial.number, seed=trial.seed + attempt * 1_000_003, folder=folder, experiment=trial.experiment)

@@ -19,8 +19,9 @@ class FunctionalEvaluator(Evaluator):
 
     Args:
         function: Function that is called with the network (an `nn.Module` with random weights) and `arguments`. It returns the
-            value of the only objective, a dictionary with the values of all objectives by name, or None after a call of
-            `hubserve.report_final_result` with one of them. What it returns comes before what it reported.
+            value of the only objective, a dictionary with the values of all objectives by name ("default" also means the first
+            one), or None after a call of `hubserve.report_final_result` with one of these. What it returns, unless it is None,
+            replaces what it reported.
         objectives: Scores that a search improves, the most important one first: names of scores that are maximised, or
             `Objective` objects.
         arguments: Further keyword arguments for `function`.

@@ -36,8 +36,8 @@ class LoopParts:
             or None for a constant learning rate.
         before_epoch: Function that is called with the model and the epoch before each epoch.
         validate: Function (model) -> scores on the validation data, by name.
-        report: Function that is called with the epoch and its scores after each epoch; it raises TrialPruned to end the
-            training.
+        report: Function that is called with the epoch and its scores after each epoch, in the first process only; it raises
+            TrialPruned to end the training in all processes.
         checkpoint: File of the state of the training, which is written by the first process after each epoch. If it exists, the
             training goes on from there, and all processes read it. None writes none.
     """
@@ -119,6 +119,9 @@ class _Loop:
         """Restores the state in the checkpoint; returns the number of complete epochs and the scores of the last one.
 
         Returns 0 and no scores if there is no checkpoint.
+
+        Raises:
+            EvaluatorError: The checkpoint is corrupt, or of another training or network.
         """
         found = None if self._checkpoint is None else self._checkpoint.read()
         if found is None:
@@ -129,16 +132,41 @@ class _Loop:
             raise EvaluatorError(
                 f"{self._parts.checkpoint} is of another network ({error}); delete it, and the training begins anew"
             ) from error
-        self._plain_optimizer.load_state_dict(found["optimizer"])
-        if self._schedule is not None:
-            self._schedule.load_state_dict(found["schedule"])
-        if self._average is not None:
-            self._average.load_state_dict(found["average"])
+        for name, part in (("optimizer", self._plain_optimizer), ("schedule", self._schedule), ("average", self._average)):
+            self._restore(name, part, found[name])
         self._steps_left = found["steps_left"]
         return found["epochs"], found["scores"]
 
+    def _restore(self, name: str, part: Any, state: dict[str, Any] | None) -> None:
+        """Loads the state of an optimizer, a schedule or averaged weights, if there is one; `name` is its key.
+
+        Raises:
+            EvaluatorError: The checkpoint has none and this training has one, or the other way round, or one of another kind.
+        """
+        other = EvaluatorError(
+            f"{self._parts.checkpoint} is of a training with another {name}; delete it, and the training begins anew"
+        )
+        if (part is None) != (state is None):
+            raise other
+        if part is None or state is None:
+            return
+        if name == "optimizer" and set(state["param_groups"][0]) != set(part.param_groups[0]):
+            raise other
+        try:
+            part.load_state_dict(state)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise other from error
+
     def save(self, epochs: int, scores: Scores) -> None:
-        """Writes the checkpoint, if there is to be one, after `epochs` complete epochs with the scores of the last one."""
+        """Writes the checkpoint, if there is to be one, in the first process.
+
+        Args:
+            epochs: Number of complete epochs.
+            scores: Scores of the last one.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         if self._checkpoint is None or self._devices.part[0] != 0:
             return
         self._checkpoint.write(

@@ -1,4 +1,4 @@
-"""`training_format`: in which order of axes the images of a network are trained on the CPU."""
+"""`training_format`: chooses the order of axes in memory with which a network is trained."""
 
 import torch
 from torch import nn
@@ -11,10 +11,13 @@ ends the process or changes other numbers. The networks of the hub have more cha
 
 
 def training_format(network: nn.Module) -> torch.memory_format:
-    """Returns `torch.channels_last`, with which convolutions train faster, or the usual format if that may not be safe.
+    """Returns `torch.channels_last`, with which convolutions train faster on the CPU, or else `torch.contiguous_format`.
+
+    The latter is returned if a weight of a 1 x 1 convolution has 2 to 7 input channels, see `FEWEST_CHANNELS`.
 
     Args:
-        network: Network or supernet. Its parameters are looked at, since those of a supernet say nothing of strides.
+        network: Network or supernet. Only the shapes of its parameters are checked, whatever the stride of a convolution is,
+            since the parameters of a supernet say nothing of strides.
     """
     unsafe = any(tensor.shape[2:] == (1, 1) and 1 < tensor.shape[1] < FEWEST_CHANNELS for tensor in network.parameters())
     return torch.contiguous_format if unsafe else torch.channels_last

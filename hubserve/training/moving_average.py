@@ -11,8 +11,9 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """Returns an object that keeps the exponential moving average of the parameters and buffers of `model`.
 
     Call its method `update_parameters(model)` after each step of the optimizer; its attribute `module` is the averaged network.
-    Update n keeps a share of min(decay, (1 + n) / (10 + n)) of the average, so that the average of a short training is not
-    dominated by the initial weights (as TensorFlow's ExponentialMovingAverage with `num_updates`).
+    Update n, counted from 1, keeps a share of min(decay, (1 + n) / (10 + n)) of the average, so that the average of a short
+    training is not dominated by the initial weights (as TensorFlow's ExponentialMovingAverage with `num_updates`). Buffers of
+    integers are copied and not averaged.
 
     Args:
         model: Network that is trained.

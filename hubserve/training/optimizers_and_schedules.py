@@ -34,7 +34,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def find_optimizer(wanted: str | MakeOptimizer) -> MakeOptimizer:
-    """Returns the optimizer class with the name `wanted`; returns a function unchanged.
+    """Returns the optimizer of `OPTIMIZERS` with the name `wanted`; returns a function unchanged.
 
     Raises:
         EvaluatorError: There is no optimizer with this name.
@@ -47,11 +47,13 @@ def find_optimizer(wanted: str | MakeOptimizer) -> MakeOptimizer:
 
 
 def find_schedule(wanted: str | MakeSchedule | None, warm_up: float) -> MakeSchedule | None:
-    """Returns the function that makes the named schedule; a function or None (a constant learning rate) is kept as it is.
+    """Returns the function that makes the named schedule; None for a constant learning rate.
 
     Args:
-        wanted: "cosine", "step", "none", a function from the optimizer and the number of steps to a scheduler, or None.
-        warm_up: Share of the steps, in [0, 1), over which a named schedule first rises from near 0 to the learning rate.
+        wanted: "cosine", "step", "none", or None, which is the same as "none"; or a function from the optimizer and the number
+            of steps to a scheduler, which is returned as it is.
+        warm_up: Share of the steps, in [0, 1), over which a named schedule, "none" included, first rises from near 0 to the
+            learning rate. It is not used for a function.
 
     Raises:
         EvaluatorError: There is no such name, or `warm_up` is outside of its range.

@@ -22,7 +22,8 @@ trial that is pruned, the first process has the time to record its own."""
 class ProcessFailures:
     """Records of the errors that processes raised, in a folder, one file for each process.
 
-    The error of one process makes the others fail, too, since they cannot reach it any more. So the records have the time.
+    The error of one process makes the others fail, too, since they cannot reach it any more. So a record has the time at which
+    it was written: the earliest one is of the process that failed first.
 
     Attributes:
         folder: An existing folder, which has only records of this training.
@@ -32,6 +33,8 @@ class ProcessFailures:
 
     def record(self, rank: int, error: Exception) -> None:
         """Records an error; waits for `GRACE_SECONDS` unless it is a `HubserveError` of the first process.
+
+        If the file cannot be written, the error is not recorded, and none is raised.
 
         Args:
             rank: Number of the process, from 0.
@@ -71,7 +74,7 @@ class ProcessFailures:
 
 
 def _portable(error: Exception) -> HubserveError | None:
-    """Returns `error` if it is a `HubserveError` that survives pickle, without its cause; else None."""
+    """Returns a copy of `error`, without its cause, if it is a `HubserveError` that survives pickle; else None."""
     if isinstance(error, HubserveError):
         with suppress(Exception):
             copy: HubserveError = pickle.loads(pickle.dumps(error))

@@ -40,7 +40,7 @@ class ProcessGroup:
         return self.rank, self.size
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Replaces each tensor by its mean over all processes, in place; all processes pass tensors of the same shapes."""
+        """Replaces each tensor by its mean over all processes, in place; all pass tensors of the same shapes and order."""
         found = list(tensors)
         if self.size == 1 or not found:
             return
@@ -52,7 +52,7 @@ class ProcessGroup:
             tensor.copy_(mean.view_as(tensor))
 
     def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
-        """Replaces each tensor by that of the first process, in place."""
+        """Replaces each tensor by that of the first process, in place; all pass tensors of the same shapes and order."""
         if self.size > 1:
             for tensor in tensors:
                 distributed.broadcast(tensor.detach(), src=0)
@@ -70,7 +70,7 @@ class ProcessGroup:
 def start_group(
     size: int, device: torch.device, work: Callable[..., Any], *arguments: Any
 ) -> Iterator[tuple[ProcessGroup, torch.device]]:
-    """Context manager of a group of `size` processes, of which this one is the first; yields the group and its device.
+    """Context manager that starts a group of `size` processes, of which this one is the first; yields it and its device.
 
     The others call `work(group, device, *arguments)`, which must take part in all that this process exchanges; they end when it
     returns, or when this process ends. With size 1, no process is started. They find each other by a file, and listen on the

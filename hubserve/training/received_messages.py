@@ -12,8 +12,9 @@ from typing import Any
 def received(on_message: Callable[[Any], None]) -> Iterator[Connection]:
     """Context manager that yields a connection for another process to send with, and passes each message to `on_message`.
 
-    All that was sent is passed on before the context ends. If `on_message` raises an error, what is sent afterwards raises
-    BrokenPipeError in the other process, and the context raises the error at its end, in place of another `Exception`.
+    The context waits at its end until the other process has ended or closed the connection, and all that was sent is passed on.
+    If `on_message` raises an error, what is sent afterwards raises BrokenPipeError in the other process, and the context raises
+    the error at its end, in place of another `Exception`.
 
     Args:
         on_message: Called in a thread of this process, with one message after the other.

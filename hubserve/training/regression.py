@@ -17,8 +17,9 @@ class Regression(SupervisedEvaluator):
     """An evaluator that trains a network to predict numbers and scores its mean squared error on the validation data.
 
     The score is "val_mse". A search minimises it (in contrast to NNI, which maximises every score). If the output of the
-    network has the shape (batch, 1), the targets may have the shape (batch,). An input is a tensor, or a list, tuple or dict of
-    tensors in any nesting, which the network gets as its one argument.
+    network has the shape (batch, 1), the targets may have the shape (batch,); with other differences of shape, the loss and the
+    score raise EvaluatorError. An input is a tensor, or a list, tuple or dict of tensors in any nesting, which the network gets
+    as its one argument.
 
     Args:
         criterion: Class or instance of a loss, or a function (output, targets) -> scalar tensor.
@@ -35,7 +36,8 @@ class Regression(SupervisedEvaluator):
             `devices` and `precision`. `TrainingSettings` explains all of them.
 
     Raises:
-        EvaluatorError: An argument is unknown or has a value that is not allowed.
+        EvaluatorError: An argument is unknown or has a value that is not allowed, or `datamodule` is given together with
+            `train_dataloaders` or `val_dataloaders`.
     """
 
     objectives = (Objective("val_mse", "minimize"),)

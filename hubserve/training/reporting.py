@@ -1,4 +1,4 @@
-"""NNI's functions by which an evaluated function reports results and reads the trial; a context variable holds the trial."""
+"""Has NNI's functions, by which an evaluated function reports results and reads its trial, held by a context variable."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -63,6 +63,12 @@ def report_intermediate_result(metric: Metric) -> None:
 
 def report_final_result(metric: Metric) -> None:
     """Reports the result of the evaluated function, which then need not return it; a second call replaces the first result.
+
+    What the function returns, unless it is None, replaces the reported result.
+
+    Args:
+        metric: Value of the first objective, or a mapping with a value for each objective. It is checked when the function has
+            returned.
 
     Raises:
         EvaluatorError: The call is not inside a function that a `FunctionalEvaluator` evaluates.

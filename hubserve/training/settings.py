@@ -29,6 +29,8 @@ INSTEAD = {
 }
 """Argument of Lightning's trainer that is refused -> advice what to do instead, for the error message."""
 
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
+
 PRECISIONS = {
     "auto": "auto", "32": "32-true", "32-true": "32-true", "16": "16-mixed", "16-mixed": "16-mixed", "bf16": "bf16-mixed",
     "bf16-mixed": "bf16-mixed",
@@ -48,8 +50,8 @@ class TrainingSettings:
         optimizer: Class of torch.optim, a functools.partial of one, or "adam", "adamw", "rmsprop" or "sgd" (with Nesterov
             momentum 0.9).
         batch_size: Number of items in a batch, at least 1; it is only used for a data set, not for a DataLoader.
-        schedule: "cosine", "step" or "none", or a function (optimizer, number of steps) -> scheduler; None means a constant
-            learning rate.
+        schedule: "cosine", "step" or "none", or a function (optimizer, number of steps) -> scheduler. None is the same as
+            "none": a constant learning rate after the warm-up.
         warm_up: Share of the steps, in [0, 1), in which the learning rate first rises from near 0 to `learning_rate`; it is not
             used if `schedule` is a function.
         ema_decay: Share of an exponential moving average of the weights that each step keeps, in (0, 1); the average is
@@ -121,9 +123,9 @@ class TrainingSettings:
             raise EvaluatorError(f"drop_path_prob = {self.drop_path_prob} must lie in [0, 1)")
         if self.ema_decay is not None and not 0.0 < self.ema_decay < 1.0:
             raise EvaluatorError(f"ema_decay = {self.ema_decay} must lie in (0, 1)")
-        _check_word("accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda"))
-        _check_word("strategy", self.strategy, ("auto", "ddp", "ddp_spawn"))
-        _check_word("precision", str(self.precision), tuple(PRECISIONS))
+        check_word("accelerator", self.accelerator, ACCELERATORS)
+        check_word("strategy", self.strategy, ("auto", "ddp", "ddp_spawn"))
+        check_word("precision", str(self.precision), tuple(PRECISIONS))
         if self.devices != "auto" and (not isinstance(self.devices, int) or self.devices < 1):
             raise EvaluatorError(f"devices = {self.devices!r}: a number of devices, at least 1, or 'auto'")
 
@@ -200,11 +202,13 @@ def limit(length: int, wanted: int | float) -> int:
 
     Args:
         length: Number of batches.
-        wanted: An int is the number of batches, a float in (0, 1] their share, which is rounded down, but at least to 1.
+        wanted: An int is the number of batches, a float in (0, 1] their share, which is rounded down, but to at least 1 of
+            any.
     """
-    return min(length, wanted) if isinstance(wanted, int) else max(1, int(length * wanted))
+    return min(length, wanted if isinstance(wanted, int) else max(1, int(length * wanted)))
 
 
-def _check_word(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def check_word(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises EvaluatorError if `value`, given for the setting `name`, is not one of `allowed`."""
     if value not in allowed:
         raise EvaluatorError(f"{name} = {value!r} is not one of {allowed}. {suggest(value, allowed)}")

@@ -11,8 +11,8 @@ def soft_cross_entropy(logits: Tensor, teacher: Tensor, class_weights: Tensor | 
     Its gradient is that of the Kullback-Leibler divergence. No gradient flows to `teacher`.
 
     Args:
-        logits: Output of the network that learns, (batch, classes).
-        teacher: Output of the network that it learns from, (batch, classes).
+        logits: Logits of the network that learns, (batch, classes).
+        teacher: Logits of the network that it learns from, (batch, classes).
         class_weights: Weight of each class in the sum over classes, (classes,); None weights all classes equally.
     """
     probabilities = torch.softmax(teacher.detach().float(), 1)

@@ -1,4 +1,4 @@
-"""`speech_scores`: how well a network speaks the test part of a data set, beside what mean values alone achieve."""
+"""`speech_scores`: computes the errors of a speech network on the test part of a data set, and those of mean values alone."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ def speech_scores(model: nn.Module, data: SpeechData) -> dict[str, float]:
     """Returns the errors of a network on the test part, and those of the means of the training part, by name.
 
     Errors of mel spectrograms are mean absolute ones of normalised bands, with the durations of the data; each utterance counts
-    the same. Errors of durations are mean squared ones of log(1 + frames), where a network gives whole numbers of frames.
+    the same. Errors of durations are mean squared ones of log(1 + frames), where a network gives whole numbers of frames; each
+    phoneme counts the same.
 
     Args:
         model: Network in eval mode, on the CPU.
-        data: The data.
+        data: The data; neither the training nor the test part may be empty.
 
     Returns:
         "mel_l1" with the pitch that the network predicts, "mel_l1_given_pitch" with that of the data, "log_duration_mse", and
-        "length_error", the mean of |frames - true frames| / true frames of an utterance. The same of the mean of each phoneme
-        ends in "_of_phoneme_means", and of the mean of all in "_of_one_mean".
+        "length_error", the mean of |frames - true frames| / true frames of an utterance. "mel_l1" and "log_duration_mse" of the
+        mean of each phoneme end in "_of_phoneme_means" (a phoneme that is not in the training part has the mean of all), and
+        those of the mean of all in "_of_one_mean".
     """
     return _errors(model, data.test) | {
         f"{name}_of_{kind}": value for kind in ("phoneme_means", "one_mean") for name, value in _of_means(data, kind).items()
@@ -55,7 +57,12 @@ def _errors(model: nn.Module, part: SpokenTexts) -> dict[str, float]:
 
 
 def _of_means(data: SpeechData, kind: str) -> dict[str, float]:
-    """Returns the errors of the mean spectrogram and the mean log duration of each phoneme, or of all, on the test part."""
+    """Returns "mel_l1" and "log_duration_mse" of the training part's mean spectrum and mean log duration on the test part.
+
+    Args:
+        data: The data.
+        kind: "phoneme_means" for a mean of each phoneme, "one_mean" for one mean of all of them.
+    """
     train, test = data.train.utterances, data.test.utterances
     same = kind == "one_mean"
     mels, durations = _means(_frames(train, same), _mels(data, train)), _means(_phonemes(train, same), _logs(train))
@@ -69,12 +76,12 @@ def _of_means(data: SpeechData, kind: str) -> dict[str, float]:
 
 
 def _phonemes(utterances: Sequence[Utterance], same: bool) -> NDArray[np.int64]:
-    """Returns the number of each phoneme of all utterances; 0 for each of them with `same`."""
+    """Returns the index of each phoneme, (phonemes,), of all utterances one after the other; zeros with `same`."""
     return np.concatenate([each.phonemes * (not same) for each in utterances])
 
 
 def _frames(utterances: Sequence[Utterance], same: bool) -> NDArray[np.int64]:
-    """Returns the number of the phoneme of each frame of all utterances; 0 for each of them with `same`."""
+    """Returns the index of the phoneme of each frame, (frames,), of all utterances one after the other; zeros with `same`."""
     return np.concatenate([np.repeat(each.phonemes * (not same), each.durations) for each in utterances])
 
 
@@ -89,7 +96,12 @@ def _mels(data: SpeechData, utterances: Sequence[Utterance]) -> NDArray[np.float
 
 
 def _means(numbers: NDArray[np.int64], values: NDArray[Any]) -> dict[int, Any]:
-    """Returns the mean of the values of each number, and that of all values under the number -1."""
+    """Returns the mean of the values of each phoneme by its index, and that of all values under the key -1.
+
+    Args:
+        numbers: Index of the phoneme of each value, (n,).
+        values: The values, (n, ...).
+    """
     return {-1: values.mean(0)} | {int(number): values[numbers == number].mean(0) for number in np.unique(numbers)}
 
 

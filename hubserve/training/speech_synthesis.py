@@ -32,14 +32,15 @@ class SpeechSynthesis(SupervisedEvaluator):
         weight_decay: Weight decay of the optimizer, at least 0.
         optimizer: Class of torch.optim, a functools.partial of one, or "adam", "adamw", "rmsprop", or "sgd" (with Nesterov
             momentum 0.9).
-        train_dataloaders: DataLoader or iterable of batches for training; None if nothing is trained.
-        val_dataloaders: DataLoader or iterable of batches for validation; None if nothing is validated.
+        train_dataloaders: DataLoader or iterable of batches with a length, for training; None if nothing is trained.
+        val_dataloaders: DataLoader or iterable of batches with a length, for validation; None if nothing is validated.
         datamodule: Object with both data, such as a `SpeechData`, given in place of the two arguments above.
         **more_settings: Further settings of the training, such as `schedule`, `max_epochs`, `accelerator` and `precision`.
             `TrainingSettings` explains all of them.
 
     Raises:
-        EvaluatorError: An argument is unknown or has a value that is not allowed.
+        EvaluatorError: An argument is unknown or has a value that is not allowed, or `datamodule` is given together with
+            `train_dataloaders` or `val_dataloaders`.
 
     >>> evaluator = SpeechSynthesis(learning_rate=3e-3, datamodule=spoken_numbers(), max_epochs=6)
     >>> evaluator.fit(model)
@@ -87,7 +88,7 @@ def duration_error(log_durations: Tensor, target: SpeechTarget) -> Tensor:
 
 
 def _pitch_error(pitch: Tensor, target: SpeechTarget) -> Tensor:
-    """Returns the errors of the pitch of frames with a voice and of having none, (batch, frames, 2), as one scalar."""
+    """Returns the error of the pitch of frames with a voice plus that of having none, (batch, frames, 2), as a scalar."""
     error = ((pitch[..., 0] - target.pitch).abs() * target.voiced).sum() / target.voiced.sum().clamp(min=1)
     entropy = functional.binary_cross_entropy_with_logits(pitch[..., 1], (~target.voiced).to(pitch.dtype), reduction="none")
     return error + (entropy * target.frames).sum() / target.frames.sum()

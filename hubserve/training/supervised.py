@@ -66,9 +66,10 @@ class SupervisedEvaluator(TrainingEvaluator):
         Raises:
             ArchError: `arch` does not belong to `space`.
             DivergedError: The training loss or a validation score is infinite or NaN.
-            EvaluatorError: There are no training or validation data, or a device or precision is not available.
+            EvaluatorError: There are no training or validation data, a device or precision is not available, or the network
+                cannot be trained for another reason that `fit` names.
             TrialPruned: The trial ended the training early.
-            OSError: The weights cannot be written to the trial's folder.
+            OSError: The weights or the checkpoint cannot be written.
         """
         with seeded(trial.seed, deterministic=self.settings.deterministic):
             model = space.freeze(arch)
@@ -91,9 +92,11 @@ class SupervisedEvaluator(TrainingEvaluator):
 
         Raises:
             DivergedError: The training loss or a validation score is infinite or NaN.
-            EvaluatorError: There are no training or validation data, or a device or precision is not available.
+            EvaluatorError: There are no training or validation data, a device or precision is not available, `drop_path_prob`
+                is set and the network has no drop path, its output cannot be scored, the checkpoint is corrupt or of another
+                training, or one of several processes failed.
             TrialPruned: The trial ended the training early.
-            OSError: The weights cannot be written to the trial's folder.
+            OSError: The weights or the checkpoint cannot be written (StorageError for a full, read-only or forbidden disk).
         """
         trial = trial or Trial()
         if self.settings.n_devices > 1:

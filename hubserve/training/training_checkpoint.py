@@ -27,6 +27,9 @@ class TrainingCheckpoint:
     def write(self, content: dict[str, Any]) -> None:
         """Writes the state, and that of torch's random number generators, to the file.
 
+        Args:
+            content: State by name, of values that `torch.load` reads with `weights_only`.
+
         Raises:
             OSError: The file cannot be written; a `StorageError` if the disk is full, read-only or not accessible.
         """
@@ -39,8 +42,10 @@ class TrainingCheckpoint:
     def read(self) -> dict[str, Any] | None:
         """Returns the state in the file, its tensors on the CPU, and restores the generators; None if there is no file.
 
+        The generators of GPUs are restored if there are as many GPUs as when the file was written.
+
         Raises:
-            EvaluatorError: The file is corrupt, or of another training.
+            EvaluatorError: The file is corrupt, or of a training with another number of steps.
         """
         if not self.path.is_file():
             return None

@@ -1,1 +1,1 @@
-"""Programs that the service runs in processes of their own: they import torch or load files that are not trusted yet."""
+"""Programs that hubserve runs in processes of their own: they import torch or load files that are not trusted yet."""

@@ -35,8 +35,9 @@ def main(folder: Path, packages: list[Path]) -> None:
     """Describes each package by two files in `folder`: NAME.json with its numbers, and NAME.svg with a drawing of its arch.
 
     NAME is the first 24 digits of the SHA-256 of the manifest. The JSON object has "params" and "macs" (multiply-accumulates of
-    one image). If the arch cannot be drawn, it also has "problem", a sentence, and there is no NAME.svg; if the package cannot
-    be read or counted, it has "problem" alone. The packages after it are described all the same.
+    one image, or of the inputs by which the space counts costs). If the arch cannot be drawn, it also has "problem", a
+    sentence, and there is no NAME.svg; if the package cannot be read or counted, it has "problem" alone. A package without a
+    readable manifest has neither file. The packages after it are described all the same.
 
     Args:
         folder: Folder to write into; it is created if it does not exist.
@@ -46,7 +47,11 @@ def main(folder: Path, packages: list[Path]) -> None:
     os.nice(19)
     folder.mkdir(parents=True, exist_ok=True)
     for path in packages:
-        name = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:24]
+        try:
+            name = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:24]
+        except OSError as error:  # Without it there is no name for its files.
+            print(f"{path} is not described: {error}", file=sys.stderr)
+            continue
         try:
             numbers = _numbers(path, folder / f"{name}.svg")
         except Exception as error:  # A package may be corrupt, or its space may not be one of the hub.

@@ -34,7 +34,7 @@ from hubserve.storage_faults import storage_error
 
 
 def main(folder: Path) -> None:
-    """Runs one export: reads request.json in `folder`, writes the package there, and the progress to phase.json.
+    """Runs one export: reads request.json and limits.json in `folder`, and writes the package and phase.json (progress) there.
 
     Raises:
         HubserveError: The model cannot be exported; no package is written then.

@@ -36,7 +36,11 @@ _MEMORY_SIGNS = ("bad_alloc", "bad allocation", "failed to allocate", "can't all
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Loads the file with each backend, runs it with each batch size, and returns the answer to print."""
+    """Loads the file with each backend, runs it with each batch size, and returns the answer to print.
+
+    Args:
+        request: The parsed REQUEST of this module.
+    """
     try:
         for backend in request["backends"]:
             _run(request, backend, [InputEntry.model_validate(entry) for entry in request["inputs"]])
@@ -51,7 +55,10 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run(request: Mapping[str, Any], backend: str, inputs: Sequence[InputEntry]) -> None:
-    """Loads the file with one backend, and runs it with each batch size."""
+    """Loads the file with one backend, and runs it with each batch size.
+
+    Models other than image classifiers are run by ONNX Runtime, whatever the backend. Raises the errors of the runners.
+    """
     path, device = Path(request["path"]), request["device"]
     if [entry.prepared_by for entry in inputs] == ["image"]:
         runner = _load(path, backend, device)

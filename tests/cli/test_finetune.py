@@ -131,6 +131,7 @@ def test_what_data_means(data, entry, name):
     [
         (("--set", "epoch=3"), "recipe.epoch: there is no such key. Did you mean epochs?"),
         (("--set", "mixup"), "--set mixup: expected KEY=VALUE"),
+        (("--set", "augment=1", "--set", "augment.mixup=0"), "--set augment.mixup=0: augment is 1 by another --set"),
         (("--set", "augment.mixup=-1"), "recipe.augment.mixup = -1"),
         (("--set", "augment=[}"), "the value is not YAML"),
         (("--fit", "stretch"), "images.fit = 'stretch' is not one of crop, pad, squash"),

@@ -57,6 +57,12 @@ def test_what_are_no_logits_is_said(name):
         EagerRunner(Answers(change))(IMAGES)
 
 
+def test_what_the_network_raises_is_said_for_features_too():
+    runner = EagerRunner(Answers(lambda y: y.view(7, -1)))
+    with pytest.raises(ExportError, match=r"^Answers cannot be run on images \(2, 3, 8, 8\): RuntimeError: shape"):
+        runner.with_features(IMAGES)
+
+
 def test_squeeze_is_found_with_one_image():
     runner = EagerRunner(Answers(lambda y: y.squeeze()))
     assert runner(IMAGES).shape == (2, 3)

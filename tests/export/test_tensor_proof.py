@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from hubserve.errors import ExportError, OtherInputsError, ParityError
+from hubserve.errors import ExportError, OtherInputsError, PackageError, ParityError
 from hubserve.export.model_source import package_source
 from hubserve.export.tensor_proof import write_proven_tensors
 from hubserve.export.triton_repository import write_triton
@@ -57,6 +57,8 @@ def test_it_has_neither_labels_nor_a_script_for_images():
         package.runner("onnx")
     with pytest.raises(ExportError, match="onnx-int8 runs image classifiers only; tagger runs in onnx, torchscript, pt2"):
         package.tensor_runner("onnx-int8")
+    with pytest.raises(PackageError, match="has no onx; it has "):
+        package.tensor_runner("onx")
 
 
 def test_a_file_of_others_is_loaded_first_by_a_process_of_its_own(tmp_path, monkeypatch):

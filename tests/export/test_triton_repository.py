@@ -50,8 +50,9 @@ def test_what_cannot_be(tmp_path):
         write_triton(tiny_package(), tmp_path)
     with pytest.raises(ExportError, match="cannot name a model of Triton"):
         write_triton(small_package(), tmp_path, name="../up")
-    with pytest.raises(ExportError, match="instances = -1"):
-        write_triton(small_package(), tmp_path, instances=-1)
+    for instances in (-1, 0):
+        with pytest.raises(ExportError, match=f"instances = {instances}"):
+            write_triton(small_package(), tmp_path, instances=instances)
     assert list(tmp_path.iterdir()) == []
     write_triton(small_package(), tmp_path)
     with pytest.raises(ExportError, match="exists; choose another folder"):

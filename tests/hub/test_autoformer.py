@@ -17,8 +17,9 @@ from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.torchscript import export_torchscript
 from hubserve.hub.autoformer import PRESETS, AutoFormer
 from hubserve.hub.autoformer_cards import SUPERNETS, supernet_card
-from hubserve.hub.autoformer_supernet import slice_supernet
+from hubserve.hub.autoformer_supernet import check_supernet, slice_supernet
 from hubserve.hub.key_formats import convert
+from hubserve.hub.nasbench101 import NasBench101
 from hubserve.hub.pretrained import load_weights
 from hubserve.hub.registry import load_model
 from hubserve.weights_warning import WeightsWarning
@@ -293,6 +294,10 @@ class TestKeyFormat:
         spoil(state)
         with pytest.raises(KeyFormatError, match=message):
             convert(state, self.space.freeze(self.arch), "autoformer-supernet")
+
+    def test_another_space(self, state):
+        with pytest.raises(KeyFormatError, match="of AutoFormer, and the space is NasBench101"):
+            check_supernet(state, NasBench101())
 
 
 class TestSupernetCards:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from hubserve.errors import JobError
 from hubserve.jobs import FineTuneJob, SearchJob, dump_job, parse_job, read_job
+from hubserve.jobs.definition import DataEntry
 from tests.jobs.definitions import SMALLEST
 
 
@@ -160,3 +161,8 @@ def test_every_key_is_described():
     check(SearchJob)
     check(FineTuneJob)
     assert len(seen) > 70
+
+
+@pytest.mark.parametrize("name", ["digits", "movie-sentences", "spoken-numbers"])
+def test_a_data_set_without_a_place_by_its_name(name):
+    assert DataEntry.model_validate(name) == DataEntry(name=name)

@@ -79,6 +79,8 @@ def job(**changes: object) -> Job:
         ("data.workers", {"data": {"name": "digits", "workers": 3}, "executor": {"kind": "processes", "workers": 2}}),
         ("data.settings", {"data": {"name": "digits", "settings": {"size": 257}}}),
         ("data.settings", {"data": {"name": "digits", "settings": {"size": "257"}}}),
+        ("data.settings", {"data": {"name": "digits", "settings": {"size": [64, 257]}}}),
+        ("data.settings", {"data": {"name": "digits", "settings": {"preprocess": [{"size": 257}]}}}),
         ("data.settings", {"data": {"name": "folder", "folder": "f", "settings": {"preprocess": {"input_size": " 257 "}}}}),
         ("space.settings", {"space": {"name": "NasBench201", "settings": {"stem_out_channels": "1e6"}}}),
         ("data.settings", {"data": {"name": "digits", "settings": {"preprocess": {"input_size": 10_000}}}}),

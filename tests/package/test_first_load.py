@@ -188,3 +188,10 @@ def _resident_mb(pid: int) -> float:
 def _processor_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan"])
+def test_a_time_limit_that_is_none(monkeypatch, text):
+    monkeypatch.setenv("HUBSERVE_LOAD_SECONDS", text)
+    with pytest.raises(LoadLimitError, match=f"HUBSERVE_LOAD_SECONDS is '{text}'; set a number of seconds above 0"):
+        first_load._seconds()

@@ -86,6 +86,8 @@ class TestHandMade:
     def test_archs_of_ones_own(self):
         arch = dict.fromkeys(self.space.choices, "conv_3x3")
         assert hand_made(job({}, baselines={"archs": {"plain": arch}}), self.space) == {"plain": arch}
+        with pytest.raises(JobError, match=r"^baselines.archs.uniform-1: baselines.uniform = 2 gives this name"):
+            hand_made(job({}, baselines={"archs": {"uniform-1": arch}, "uniform": 2}), self.space)
         with pytest.raises(JobError, match=r"^baselines.archs.plain: .*conv_7x7"):
             check_definition(job({}, baselines={"archs": {"plain": arch | {"cell/0_1": "conv_7x7"}}}))
 
@@ -234,10 +236,11 @@ def test_a_member_that_misses_the_limit_when_it_is_measured_again_is_left_out(ho
     assert choose_front.choose_front(resolved, best, COST, run) == [chosen]
 
 
-def test_the_front_of_a_loss_has_smaller_losses_at_higher_costs():
+@pytest.mark.parametrize("cost_sign", [1, -1])
+def test_the_front_of_a_loss_has_smaller_losses_at_higher_costs(cost_sign):
     figures = {0: (10.0, 0.5), 1: (20.0, 0.4), 2: (30.0, 0.3), 3: (25.0, 0.6), 4: (40.0, 0.2)}
     trials = [
-        SimpleNamespace(number=n, arch={"op": n}, scores={"params": cost, "val_loss": loss}, folder=None)
+        SimpleNamespace(number=n, arch={"op": n}, scores={"params": cost_sign * cost, "val_loss": loss}, folder=None)
         for n, (cost, loss) in figures.items()
     ]
     resolved = SimpleNamespace(
@@ -247,4 +250,5 @@ def test_the_front_of_a_loss_has_smaller_losses_at_higher_costs():
     )
     experiment = SimpleNamespace(export_data=lambda: trials)
     winner = winner_of(resolved, trials[2], {})  # Trial 4 has a better score, and missed the limit.
-    assert [member.number for member in choose_front._choose(experiment, resolved, winner, COST)] == [0, 1]
+    cost = COST.model_copy(update={"direction": "minimize" if cost_sign == 1 else "maximize"})
+    assert [member.number for member in choose_front._choose(experiment, resolved, winner, cost)] == [0, 1]

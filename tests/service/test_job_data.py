@@ -89,6 +89,20 @@ def test_it_ends_at_its_limits(monkeypatch, tmp_path):
     assert data_folders.list_folders([tmp_path]).folders == []
 
 
+def test_an_upload_is_looked_at_as_a_whole(monkeypatch, tmp_path):
+    """Whatever the limits of a listing are: it would be refused, or lack images."""
+
+    def fill(folder):
+        for name in ("x/1.png", "x/2.png", "y/1.png"):
+            put(folder / name)
+
+    monkeypatch.setattr(data_folders, "MAX_ENTRIES", 1)
+    monkeypatch.setattr(data_folders, "MAX_SECONDS", -1.0)
+    (tmp_path / "uploads").mkdir()
+    added = data_folders.add_upload(tmp_path, "mine", tmp_path / "uploads/.stage", fill)
+    assert (added.classes, added.images) == ({"x": 2, "y": 1}, 3)
+
+
 def test_no_root_yet(tmp_path):
     assert data_folders.list_folders([tmp_path / "data"]).folders == []
 

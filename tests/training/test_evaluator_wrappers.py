@@ -33,10 +33,11 @@ class Flaky(Evaluator):
 class TestFailureHandler:
     def test_tries_again_with_another_seed_and_folder(self, tmp_path):
         flaky = Flaky(failures=2)
-        scores = FailureHandler(flaky, retry_patience=2).evaluate(SPACE, ARCH, Trial(number=3, seed=7, folder=tmp_path))
+        scores = FailureHandler(flaky, retry_patience=2).evaluate(SPACE, ARCH, Trial(3, 7, tmp_path, "mine"))
         assert scores["a"] == flaky.trials[2].seed
         assert len({trial.seed for trial in flaky.trials}) == 3
         assert [trial.number for trial in flaky.trials] == [3] * 3
+        assert {trial.experiment for trial in flaky.trials} == {"mine"}
         assert [trial.folder.is_dir() for trial in flaky.trials] == [True] * 3
         assert len({trial.folder for trial in flaky.trials}) == 3
 

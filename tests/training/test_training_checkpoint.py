@@ -68,6 +68,10 @@ def test_a_checkpoint_that_does_not_fit_is_named(tmp_path):
         evaluator(max_epochs=5).fit(network(), Trial(checkpoint=file))
     with pytest.raises(EvaluatorError, match="is of another network"):
         evaluator().fit(nn.Linear(4, 2), Trial(checkpoint=file))
+    with pytest.raises(EvaluatorError, match="is of a training with another average; delete it"):
+        evaluator(ema_decay=None).fit(network(), Trial(checkpoint=file))
+    with pytest.raises(EvaluatorError, match="is of a training with another optimizer; delete it"):
+        evaluator(optimizer="adam").fit(network(), Trial(checkpoint=file))
     file.write_bytes(b"nothing")
     with pytest.raises(EvaluatorError, match="is corrupt"):
         evaluator().fit(network(), Trial(checkpoint=file))

@@ -29,7 +29,7 @@ def jacov(network: nn.Module, batch: Batch, *, seed: int = 0) -> float:
         seed: Seed of random numbers that the network may draw.
 
     Raises:
-        EvaluatorError: The batch is not valid, or a value in the network overflows.
+        EvaluatorError: The batch is not valid, the network returns no tensor, or a value in it overflows.
     """
     with scoring(network, batch, seed=seed) as scored:
         images = scored.images.clone().requires_grad_()
@@ -40,7 +40,7 @@ def jacov(network: nn.Module, batch: Batch, *, seed: int = 0) -> float:
 
 
 def correlation_score(rows: torch.Tensor) -> torch.Tensor:
-    """Returns the score, as `jacov` defines it, of the correlations between the rows (n, d)."""
+    """Returns the score, as `jacov` defines it, of the correlations between the rows (n, d); NaN if a value is not finite."""
     centred = rows.double().cpu()
     centred = centred - centred.mean(1, keepdim=True)
     lengths = centred.norm(dim=1, keepdim=True)

@@ -39,7 +39,7 @@ def naswot(network: nn.Module, batch: Batch, *, seed: int = 0) -> float:
 
     Raises:
         UndefinedScoreError: The network has no ReLU, as transformers with GELU do not.
-        EvaluatorError: The batch is not valid.
+        EvaluatorError: The batch is not valid, or the network returns no tensor.
     """
     with scoring(network, batch, seed=seed) as scored, torch.no_grad():
         codes = _ReluCodes(len(scored.images))

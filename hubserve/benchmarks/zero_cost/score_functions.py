@@ -29,7 +29,7 @@ class ZeroCostScore(Protocol):
 
         Raises:
             UndefinedScoreError: The score is not defined for the network; the message says which scores are.
-            EvaluatorError: The batch is not valid, or a value in the network overflows.
+            EvaluatorError: The batch is not valid, the network returns no tensor, or a value in it overflows.
         """
 
 
@@ -74,12 +74,13 @@ def zero_cost_scores(
     Args:
         network: An untrained network on any device.
         batch: Images (batch, channels, height, width), at least two, and class indices (batch,).
-        names: Names of the scores, keys of `SCORES`.
+        names: Names of the scores, keys of `SCORES`; at least one.
         seed: Seed of all random numbers that are drawn.
 
     Raises:
         UndefinedScoreError: A score is not defined for the network; `defined_scores` returns those that are.
-        EvaluatorError: A name is unknown, the batch is not valid, or a value in the network overflows.
+        EvaluatorError: No name is given, a name is unknown, the batch is not valid, the network returns no logits, or a value
+            in it overflows.
 
     >>> zero_cost_scores(NasBench201().freeze(arch), (images, targets), ["naswot", "params"])
     {'naswot': 1654.2, 'params': 802426.0}
@@ -91,7 +92,7 @@ def defined_scores(network: nn.Module, batch: Batch) -> tuple[str, ...]:
     """Returns the names of the scores that are defined for a network, in the order of `SCORES`; it computes each of them.
 
     Raises:
-        EvaluatorError: The batch is not valid, or a value in the network overflows.
+        EvaluatorError: The batch is not valid, the network returns no logits, or a value in it overflows.
     """
     found = []
     for name, score in SCORES.items():

@@ -28,14 +28,16 @@ class ZeroCostMeasure:
     `features` makes of it a function from archs to scores for a strategy that learns from features of archs.
 
     Args:
-        batch: Images (batch, channels, height, width), at least two, and class indices (batch,); see `draw_batch`.
-        names: Names of the scores, keys of `SCORES`.
+        batch: Images (batch, channels, height, width), at least two, and class indices (batch,); see `draw_batch`. It is only
+            checked by a call, by the scores that use it.
+        names: Names of the scores, keys of `SCORES`; at least one.
         seed: Seed of the initial weights, and of what else is drawn.
-        accelerator: "auto" computes on a GPU if there is one, "cpu" never, and "gpu" or "cuda" always. Scores on different
-            kinds of devices differ by rounding.
+        accelerator: "auto" computes on a GPU if there is one, "cpu" never, and "gpu" or "cuda" always.
+            Scores on different kinds of devices differ by rounding.
 
     Raises:
-        EvaluatorError: A name is unknown, or `accelerator` asks for a GPU and there is none.
+        EvaluatorError: No name is given, a name is unknown, or `accelerator` has another value or asks for a GPU
+            and there is none.
 
     >>> measure = ZeroCostMeasure(draw_batch(data), ["naswot", "params"])
     >>> measure(space, arch)
@@ -58,7 +60,7 @@ class ZeroCostMeasure:
         Raises:
             ArchError: The arch does not belong to the space.
             UndefinedScoreError: A score is not defined for the network of the arch.
-            EvaluatorError: A value in the network overflows.
+            EvaluatorError: The batch is not valid, the network returns no logits, or a value in it overflows.
         """
         canonical = space.canonical(arch)
         # Not the space itself: a setting such as a dict cannot be hashed.
@@ -70,7 +72,7 @@ class ZeroCostMeasure:
         return dict(self._known[key])
 
     def features(self, space: ModelSpace) -> ArchScores:
-        """Returns a function from the archs of a space to their scores; its arguments and errors are those of a call."""
+        """Returns a function that takes an arch of `space` and returns its scores; it raises the errors of a call."""
         return partial(self, space)
 
 

@@ -23,7 +23,8 @@ def snip(network: nn.Module, batch: Batch, *, seed: int = 0) -> float:
 
     Raises:
         UndefinedScoreError: The network has no convolution and no linear layer.
-        EvaluatorError: The batch is not valid, a target is not the index of a logit, or a value in the network overflows.
+        EvaluatorError: The batch is not valid, the network does not return logits (batch, classes), a target is not the index
+            of a logit, or a value in the network overflows.
     """
     with scoring(network, batch, seed=seed) as scored:
         weights, logits = scored.weights("snip"), scored.logits(scored.images)

@@ -46,12 +46,14 @@ def synflow(network: nn.Module, batch: Batch, *, seed: int = 0) -> float:
 
     Args:
         network: An untrained network; it is not changed.
-        batch: A batch whose images have the shape for which the network is scored; their values and the targets are not used.
+        batch: A batch whose images have the shape for which the network is scored, at least two; their values and the targets
+            are not used.
         seed: Seed of random numbers that the network may draw.
 
     Raises:
-        UndefinedScoreError: The network has attention, a layer norm or a group norm, or no convolution and no linear layer.
-        EvaluatorError: The batch is not valid, or the flow overflows 64 bits.
+        UndefinedScoreError: The network has attention, a softmax, a layer norm or a group norm, or no convolution and no linear
+            layer.
+        EvaluatorError: The batch is not valid, the network returns no tensor, or the flow overflows 64 bits.
     """
     with scoring(network, batch, seed=seed) as scored:
         weights = scored.weights("synflow")

@@ -42,7 +42,7 @@ def zen(network: nn.Module, batch: Batch, *, seed: int = 0) -> float:
 
     Raises:
         UndefinedScoreError: The network has no batch norm or no global average pooling, as transformers do not.
-        EvaluatorError: The batch is not valid, or a value in the network overflows.
+        EvaluatorError: The batch is not valid, the network returns no tensor, or a value in it overflows.
     """
     with scoring(network, batch, seed=seed) as scored, torch.no_grad():
         norms = [module for module in scored.network.modules() if isinstance(module, _BatchNorm)]

@@ -25,7 +25,8 @@ class ZeroCost(Evaluator):
         accelerator: "auto" computes on a GPU if there is one, "cpu" never, and "gpu" or "cuda" always.
 
     Raises:
-        EvaluatorError: A name is unknown, `images` is below 2, or `accelerator` asks for a GPU and there is none.
+        EvaluatorError: A name is unknown, `images` is below 2, `data` has another type or no images, or `accelerator` asks for
+            a GPU and there is none.
 
     >>> evaluator = ZeroCost("naswot", data=load_dataset("digits", size=32), report=["params"])
     """
@@ -48,7 +49,8 @@ class ZeroCost(Evaluator):
         """Returns the score and the further ones by name.
 
         Raises:
+            ArchError: The arch does not belong to the space.
             UndefinedScoreError: A score is not defined for the network of the arch; the message says which are.
-            EvaluatorError: A value in the network overflows.
+            EvaluatorError: The data have fewer than two images, the network returns no logits, or a value in it overflows.
         """
         return self.measure(space, arch)

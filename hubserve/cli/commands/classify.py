@@ -1,4 +1,4 @@
-"""The commands `hubserve predict` and `hubserve eval`, which classify images and measure accuracy."""
+"""The commands `hubserve predict` and `hubserve eval`, which classify images or texts and measure accuracy on them."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -58,7 +58,7 @@ def models(
 
 
 def _place(card: dict[str, Any]) -> str:
-    """Returns where the weights of a row of `card_rows` are: "here", or the source that would be asked first."""
+    """Returns where the weights of a row of `card_rows` are: "here", the source that would be asked first, or "no source"."""
     return "here" if card["weights_here"] else next(iter(card["sources"]), "no source")
 
 

@@ -1,4 +1,4 @@
-"""`EspeakVoice`: speech of eSpeak NG with the phonemes it says, and where in the sound each of them begins.
+"""`EspeakVoice`: makes speech with eSpeak NG, and records its phonemes and where in the sound each of them begins.
 
 The library libespeak-ng is called by ctypes. It is found in the package espeakng-loader (extra `speech`) or on the system. It
 is licensed under the GPL-3, and is run as a maker of data only, in this process, while a data set is made.
@@ -57,7 +57,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class SpokenPhonemes:
-    """What was said.
+    """The sound of a spoken text, and its phonemes.
 
     Attributes:
         wave: Sound, (samples,) float32, in [-1, 1].
@@ -71,7 +71,7 @@ class SpokenPhonemes:
 
 
 class EspeakVoice:
-    """A voice of eSpeak NG. Use it inside of `open_voice`.
+    """A voice of eSpeak NG, which can be used only in the block of the `open_voice` that yields it.
 
     Attributes:
         sampling_rate: Samples of the sound in a second.
@@ -117,7 +117,9 @@ class EspeakVoice:
 
 @contextmanager
 def open_voice(name: str = "en") -> Iterator[EspeakVoice]:
-    """Yields a voice of eSpeak NG, in this process one at a time.
+    """Context manager that yields a voice of eSpeak NG, in this process one at a time.
+
+    It waits while another voice is open, and for ever if that was opened by the same thread.
 
     Args:
         name: Name of the voice, such as "en" or "en-us".

@@ -1,4 +1,4 @@
-"""Mel spectrograms of sound, in numpy, and sound of mel spectrograms by the method of Griffin and Lim.
+"""Computes mel spectrograms of sound, in numpy, and sound of mel spectrograms by the method of Griffin and Lim.
 
 `griffin_lim` is for listening to what a network has learned. It is no vocoder: it guesses the phases, which a spectrogram does
 not have, and sounds metallic.
@@ -18,7 +18,7 @@ FLOOR = 1e-5
 
 @dataclass(frozen=True)
 class MelSettings:
-    """How a mel spectrogram is made; the defaults are those of LightSpeech.
+    """The settings of mel spectrograms; the defaults are those of LightSpeech.
 
     Attributes:
         sampling_rate: Samples in a second.

@@ -1,4 +1,4 @@
-"""The fundamental frequency of speech, frame by frame, by autocorrelation."""
+"""Computes the fundamental frequency of speech, frame by frame, by autocorrelation."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ VOICED = 0.6
 """Smallest normalised autocorrelation of a frame with a voice, in [0, 1]."""
 
 LEAST_OVERLAP = 0.5
-"""Share of the energy of a frame below which what overlaps at a lag is not compared with its own energy."""
+"""Smallest number, as a share of the energy of a frame, by which the autocorrelation at a lag is divided to normalise it."""
 
 NEARLY = 0.93
 """Share of the largest autocorrelation that the first maximum needs, so that no multiple of the period is taken."""
@@ -29,8 +29,10 @@ def fundamental_frequency(
 ) -> NDArray[np.float32]:
     """Returns the fundamental frequency of each frame of a sound in Hz, and 0 for frames without a voice.
 
-    It is the lag at which a frame is most like itself: the first maximum of the autocorrelation that has nearly the largest
-    value, so that no multiple of the period is taken. The place of the maximum is interpolated by a parabola.
+    Its period is the lag at which a frame is most like itself: the first maximum of the autocorrelation that has nearly the
+    largest value, so that no multiple of the period is taken. The place of the maximum is interpolated by a parabola. Lags of
+    the frequencies from `LOWEST` to `HIGHEST` are searched. Frames that are quiet, or whose largest normalised autocorrelation
+    is below `VOICED`, are without a voice.
 
     Args:
         wave: Sound, (samples,), in [-1, 1].

@@ -22,7 +22,7 @@ USUAL_BATCH = 16
 
 
 class SpeechTarget(NamedTuple):
-    """What the outputs of a network are compared with, for a batch of utterances.
+    """The targets of a batch of utterances, with which the outputs of a network are compared.
 
     Attributes:
         mel: Normalised mel spectrogram (batch, frames, bands), 0 for padding.
@@ -43,7 +43,7 @@ class SpeechTarget(NamedTuple):
 
 @dataclass(frozen=True)
 class SpeechStatistics:
-    """What mel spectrograms and pitches are normalised with, found in the training part.
+    """The means and standard deviations that normalise mel spectrograms and pitches, computed from the training part.
 
     Attributes:
         mel_mean: Mean of each band, (bands,) float32.
@@ -59,7 +59,10 @@ class SpeechStatistics:
 
     @classmethod
     def of(cls, utterances: Sequence[Utterance]) -> SpeechStatistics:
-        """Returns the statistics of utterances."""
+        """Returns the statistics of utterances, of which there is at least one; standard deviations are at least 0.001.
+
+        Without a frame that has a voice, `f0_mean` is 1.
+        """
         mel = np.concatenate([utterance.mel for utterance in utterances])
         f0 = np.concatenate([utterance.f0 for utterance in utterances])
         voiced = f0[f0 > 0] if (f0 > 0).any() else np.ones(1, np.float32)
@@ -68,11 +71,11 @@ class SpeechStatistics:
 
 
 class SpokenTexts(Dataset[Utterance]):
-    """A part of a corpus: utterances whose mel spectrograms are normalised.
+    """A part of a corpus. Its items are the utterances as they are given; the batches of `loader` are normalised and padded.
 
     Args:
         utterances: The utterances.
-        statistics: What they are normalised with.
+        statistics: Statistics that normalise them.
     """
 
     def __init__(self, utterances: Sequence[Utterance], statistics: SpeechStatistics) -> None:
@@ -91,7 +94,7 @@ class SpokenTexts(Dataset[Utterance]):
         Args:
             batch_size: Number of utterances in a batch.
             given_pitch: Whether the inputs have the pitch.
-            shuffle: Whether the order is random.
+            shuffle: Whether the order is random, drawn with torch's global generator.
             workers: Number of processes that make batches; 0 makes them in this process.
         """
         collate = partial(padded, statistics=self.statistics, given_pitch=given_pitch)
@@ -104,7 +107,7 @@ class SpeechData(SearchData):
 
     Attributes, besides those of `SearchData`:
         corpus: The spoken texts, with the names of the phonemes.
-        statistics: What mel spectrograms and pitches are normalised with.
+        statistics: Statistics that normalise mel spectrograms and pitches.
     """
 
     train: SpokenTexts
@@ -128,7 +131,7 @@ class SpeechData(SearchData):
 
     @property
     def seconds(self) -> float:
-        """Duration of all utterances."""
+        """Duration of all utterances of all parts, in seconds."""
         return sum(len(each.mel) for part in self.corpus.parts.values() for each in part) * self.seconds_per_frame
 
 
@@ -146,13 +149,13 @@ def padded(
 
     Args:
         utterances: At least one utterance.
-        statistics: What they are normalised with.
+        statistics: Statistics that normalise them.
         given_pitch: Whether the inputs have the pitch.
 
     Returns:
-        The inputs are the phonemes (batch, length) int64, the number in the sequence, from 1, of the phoneme of each frame
-        (batch, frames) int64, and with `given_pitch` the normalised pitch (batch, frames) and 1 for frames without a voice
-        (batch, frames); padding is 0.
+        The inputs are the indices of the phonemes (batch, length) int64; the position in the utterance, counted from 1, of the
+        phoneme to which each frame belongs (batch, frames) int64; and with `given_pitch` the normalised pitch (batch, frames),
+        and 1 for frames without a voice (batch, frames). Padding is 0.
     """
     phonemes = _joined([each.phonemes for each in utterances])
     durations = _joined([each.durations for each in utterances])

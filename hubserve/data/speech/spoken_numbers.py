@@ -41,15 +41,16 @@ def spoken_numbers(
 
     Args:
         voice: Voice of eSpeak NG, such as "en" or "en-us".
-        train: Number of utterances to train with.
-        val: Number of utterances to validate with.
-        test: Number of utterances to test with.
+        train: Number of utterances to train with, 1 to 800.
+        val: Number of utterances to validate with, 1 to 800.
+        test: Number of utterances to test with, 1 to 800; at most 1000 with those of the other parts.
         seed: Seed of the random draw of the numbers.
 
     Raises:
         MissingExtraError: The speech was not made before, and eSpeak NG is not installed.
         DatasetError: More numbers are asked for than there are, there is no such voice, or the kept files are corrupt.
         OSError: The files cannot be written.
+        ValueError: A number is out of its range, or `voice` cannot be a name (pydantic's ValidationError).
     """
     if train + val + test > NUMBERS:
         raise DatasetError(f"train + val + test = {train + val + test}, and there are {NUMBERS:,} numbers")

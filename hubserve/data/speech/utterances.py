@@ -30,7 +30,7 @@ class Utterance:
 
     Attributes:
         text: The text.
-        phonemes: Number of each phoneme in `Corpus.symbols`, from 1, (length,) int64.
+        phonemes: Index of each phoneme in `Corpus.symbols`, counted from 1, (length,) int64.
         durations: Number of frames of each phoneme, (length,) int64; their sum is the number of frames.
         mel: Decimal logarithm of the mel spectrogram, (frames, bands) float32.
         f0: Fundamental frequency of each frame in Hz, 0 without a voice, (frames,) float32.
@@ -49,7 +49,7 @@ class Corpus:
 
     Attributes:
         made_by: Program and version that made the speech, such as "eSpeak NG 1.52.0".
-        symbols: Names of the phonemes; the first one has the number 1.
+        symbols: Names of the phonemes; the first one has the index 1.
         mel: How the mel spectrograms were made.
         parts: Utterances of each part, by its name.
     """
@@ -79,7 +79,11 @@ def say_all(voice: EspeakVoice, texts: Mapping[str, Sequence[str]]) -> Corpus:
 
 
 def write_corpus(corpus: Corpus, folder: Path) -> None:
-    """Writes a corpus into an existing folder."""
+    """Writes a corpus with at least one utterance into an existing folder.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
     every = [utterance for each in corpus.parts.values() for utterance in each]
     np.savez(
         folder / ARRAYS,

@@ -27,7 +27,7 @@ from hubserve.space import Arch, ModelSpace
 SAVE_SECONDS = 5.0
 
 DRAWS = 1000
-"""Number of random archs that are drawn for one to which a table was not fitted."""
+"""Largest number of random archs that are drawn until a table was not fitted to one of them."""
 
 Progress = Callable[[str, int, int], None]
 """Function that is called with the kind of what is measured, the number measured so far, and the total number."""
@@ -114,16 +114,18 @@ def build_table(
         batch_size: Number of images, or rows of inputs, in a call.
         lengths: Lengths of named axes of other inputs than images; those that are missing are the usual ones of the space.
         plan: How much is measured; None takes the defaults of `BuildPlan`.
-        progress: Function that is called after each measurement.
-        draw: Draws the archs whose operations are measured, and the whole networks; None draws from all of `space`.
+        progress: Function that is called after each arch whose operations are listed and after each measurement.
+        draw: Function that gets a random generator and returns an arch, whose operations are measured or which is measured as a
+            whole network; None draws from all of `space`.
         measure: Function that gets an operation and returns the milliseconds of each call; None takes `time_operation`.
         measure_network: Function that gets an arch and returns (median milliseconds, number of calls); None takes
             `time_network`.
 
     Raises:
-        ProfileError: `path` holds a table of another space, settings, image size, lengths, batch size or number of threads, or
-            of another machine or ONNX Runtime; a length is not allowed; or an operation cannot be measured.
+        ProfileError: `path` holds no table, or one of another space, settings, image size, lengths, batch size or number of
+            threads, or of another machine or ONNX Runtime; a length is not allowed; or an operation cannot be measured.
         ExportError: A network cannot be exported.
+        OSError: The table cannot be written.
     """
     plan = plan or BuildPlan()
     lengths = space_lengths(space, lengths)
@@ -174,8 +176,8 @@ def check_table(
         The error of the predictions, and (predicted, measured) milliseconds of each network.
 
     Raises:
-        ProfileError: `nets` is below 1, the table is empty or of another space or other settings, or was fitted to all networks
-            that were drawn.
+        ProfileError: `nets` is below 1, the table is empty, of another space or other settings, or has no operation of a kind
+            that is needed, or was fitted to all networks that were drawn.
         ExportError: A network cannot be exported.
     """
     if nets < 1:
@@ -190,7 +192,10 @@ def check_table(
 
 
 def _unfitted_arch(table: LatencyTable, space: ModelSpace, rng: Random) -> Arch:
-    """Returns a random arch whose network the table was not fitted to, since the error of those is too small."""
+    """Returns a random arch whose network the table was not fitted to, since the error of those is too small.
+
+    Raises ProfileError if `DRAWS` random archs are all fitted ones.
+    """
     fitted = [net.arch for net in table.networks if net.role == "fit"]
     for _ in range(DRAWS):
         arch = space.random(rng)
@@ -216,6 +221,7 @@ def time_network(space: ModelSpace, arch: Mapping[str, Any], table: LatencyTable
     Raises:
         ArchError: The arch does not belong to the space.
         ExportError: The network cannot be exported.
+        ProfileError: The networks take images, and neither the table nor the space has their size.
     """
     clock = time.thread_time if table.threads == 1 else time.perf_counter
     latency = MeasuredLatency(
@@ -226,7 +232,10 @@ def time_network(space: ModelSpace, arch: Mapping[str, Any], table: LatencyTable
 
 
 def _continued(path: Path, space: ModelSpace, fresh: LatencyTable) -> LatencyTable:
-    """Returns the table at `path`, whose build goes on. Raises ProfileError if it is for other calls than `fresh`."""
+    """Returns the table at `path`, whose build goes on.
+
+    Raises ProfileError if there is no table, or it is for other calls than `fresh` or of another machine or ONNX Runtime.
+    """
     found = LatencyTable.load(path)
     found.check_fit(
         path,

@@ -36,7 +36,13 @@ class OperationEstimator:
     The coefficients are fitted for each class of operations, such as depthwise convolutions with the same kernel and stride.
 
     Args:
-        times: Measured time of each operation in milliseconds, by the key of the operation.
+        times: Measured time of each operation in milliseconds, by `Operation.key`; one below 0.0001 counts as 0.0001.
+
+    Attributes:
+        size: Number of measured operations.
+
+    Raises:
+        ValueError: A text is not the key of an operation.
     """
 
     def __init__(self, times: Mapping[str, float]) -> None:
@@ -51,8 +57,8 @@ class OperationEstimator:
     def estimate(self, operation: Operation) -> float:
         """Returns the estimated time of an operation in milliseconds.
 
-        The narrowest class with at least `ENOUGH` measured operations is taken. If there is none, the result is the number of
-        elements times the median time of an element in similar operations.
+        The coefficients are those of its narrowest class with at least `ENOUGH` measured operations. If there is none, the
+        result is the number of elements times the median time of an element in the measured operations of its classes.
 
         Raises:
             ProfileError: No operation of the same kind was measured.
@@ -65,7 +71,7 @@ class OperationEstimator:
             raise ProfileError(
                 f"the latency table has no operation like {operation.key}; build it again with more archs (--archs)"
             )
-        return float(np.median([ms / max(_size(known)[1], 1) for known, ms in alike]) * _size(operation)[1])
+        return float(np.median([ms / max(_size(known)[1], 1e-6) for known, ms in alike]) * _size(operation)[1])
 
     def _cost(self, group: tuple[str, ...]) -> np.ndarray:
         if group not in self._costs:
@@ -77,8 +83,8 @@ class OperationEstimator:
 def _groups(operation: Operation) -> list[tuple[str, ...]]:
     """Returns the classes of an operation, the narrowest first.
 
-    The narrowest class of a convolution has the same groups, kernel, stride and output height, and the widest has all
-    convolutions. Any other operation has a single class, its kind.
+    The narrowest class of a convolution has the same kernel, stride, output height and sparsity (depthwise, grouped or dense),
+    and the widest has all convolutions. Any other operation has a single class, its kind.
     """
     if operation.kind != "conv":
         return [(operation.kind,)]

@@ -157,10 +157,11 @@ class LatencyTable(BaseModel):
         write_atomic(path, self.model_dump_json(indent=1) + "\n")
 
     def predict(self, space: ModelSpace, arch: Mapping[str, Any]) -> float:
-        """Returns the predicted latency of a call of an arch, in milliseconds.
+        """Returns the predicted latency of a call of an arch, in milliseconds; each arch is computed once, see `explain`.
 
         Raises:
-            ProfileError: The table is empty, of another space or other settings, or has no operation of a kind that is needed.
+            ProfileError: The table is empty, of another space or other settings, or has no operation of a kind that is needed
+                or no size of the images.
             ArchError: The arch does not belong to the space.
         """
         return self.explain(space, arch).ms
@@ -168,8 +169,11 @@ class LatencyTable(BaseModel):
     def explain(self, space: ModelSpace, arch: Mapping[str, Any]) -> LatencyPrediction:
         """Returns the predicted latency of a call of an arch, with the share of it that was measured.
 
+        The first prediction for an arch is kept, and returned even if the table is changed afterwards.
+
         Raises:
-            ProfileError: The table is empty, of another space or other settings, or has no operation of a kind that is needed.
+            ProfileError: The table is empty, of another space or other settings, or has no operation of a kind that is needed
+                or no size of the images.
             ArchError: The arch does not belong to the space.
         """
         self._check(space)
@@ -197,6 +201,9 @@ class LatencyTable(BaseModel):
 
         They are the milliseconds of convolutions and matrix products, the milliseconds of the other operations, the millions of
         weights, the number of operations, and 1.
+
+        Raises:
+            ProfileError: An operation was not measured, nor any of its kind.
         """
         heavy = sum(self._time(operation) for operation in operations if operation.macs)
         light = sum(self._time(operation) for operation in operations if not operation.macs)
@@ -205,10 +212,16 @@ class LatencyTable(BaseModel):
     def recalibrated(self, space: ModelSpace) -> LatencyTable:
         """Returns a copy of the table with calibration and error computed anew from `networks`.
 
-        Without networks of the role "fit", a prediction is the sum of the times of the operations.
+        Without networks of the role "fit", a prediction is the sum of the times of the operations; without any of the role
+        "check", the error is None.
+
+        Raises:
+            ProfileError: As `predict`.
+            ArchError: The arch of a network does not belong to the space.
         """
         rows = {role: [net for net in self.networks if net.role == role] for role in ("fit", "check")}
         table = self.model_copy(update={"calibration": Calibration(), "error": None})
+        table._known = {}  # Of this table: predictions depend on the calibration.
         if rows["fit"]:
             features = np.stack([table.features(table.operations_of(space, net.arch)) for net in rows["fit"]])
             found = fit_costs(features, np.array([net.ms for net in rows["fit"]]))

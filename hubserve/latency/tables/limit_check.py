@@ -64,7 +64,8 @@ def feasibility(
         progress: Function that is called with the number of archs predicted since its last call.
 
     Raises:
-        ProfileError: `max_ms` is not above 0, `archs` is below 1, or the table is empty or of another space or other settings.
+        ProfileError: `max_ms` is not above 0, `archs` is below 1, or the table is empty, of another space or other settings, or
+            has no operation of a kind that is needed.
     """
     if not max_ms > 0 or archs < 1:
         raise ProfileError(f"max_ms = {max_ms}, archs = {archs}: the limit must be above 0, and at least one arch be drawn")

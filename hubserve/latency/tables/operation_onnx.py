@@ -28,7 +28,7 @@ def time_operation(operation: Operation, *, threads: int, calls: int = 30, most_
     Args:
         operation: Operation to measure.
         threads: Number of threads that a call may use.
-        calls: Largest number of calls, and so of returned times.
+        calls: Largest number of calls, and so of returned times; below 5 it counts as 5.
         most_seconds: Time in seconds that the calls may take together; if `calls` calls would take longer, fewer are made, but
             at least 5.
 
@@ -151,7 +151,7 @@ def _concat(operation: Operation) -> Graph:
 
 
 def _choose(operation: Operation) -> Graph:
-    """Returns a graph that takes the elements of the last input where a mask says so, and elsewhere the other or a constant."""
+    """Returns a graph that takes each element from one of two tensors, or a tensor or a constant, by a random, fixed mask."""
     if operation.kind == "other:masked_fill":
         mask, sources, constants = operation.inputs[1], ["c", "x0"], {"c": np.array(-1.0, np.float32)}
     else:

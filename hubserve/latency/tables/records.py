@@ -111,7 +111,14 @@ class TableError(Record):
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[float, float]]) -> TableError:
-        """Computes the error from pairs (predicted, measured) of latencies in milliseconds, at least one."""
+        """Computes the error from the latencies of networks.
+
+        Args:
+            pairs: Pairs (predicted, measured) of milliseconds, at least one; each measured latency is above 0.
+
+        Raises:
+            ValueError: There is no pair.
+        """
         predicted, measured = np.array(pairs, np.float64).T
         relative = np.abs(predicted / measured - 1)
         ranked = len(measured) > 2 and np.ptp(predicted) > 0 and np.ptp(measured) > 0

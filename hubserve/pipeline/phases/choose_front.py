@@ -17,8 +17,8 @@ def choose_front(resolved: ResolvedSearch, winner: Winner, cost: ObjectiveInfo, 
     """Returns up to `publish.front` - 1 members of the Pareto front besides the winner, the cheapest first.
 
     They are saved in front.json. Those are chosen that describe the front best, see `most_different`. If latency is
-    constrained, each is measured again, and those that miss the limit then are left out. Without `retrain`, trials whose
-    weights were not kept are left out.
+    constrained, each is measured again, and those that miss the limit then are left out. Trials with the arch of the winner or
+    with a better score are left out; so are those whose weights were not kept, unless `retrain` starts with new weights.
 
     Args:
         resolved: The job.
@@ -37,9 +37,13 @@ def choose_front(resolved: ResolvedSearch, winner: Winner, cost: ObjectiveInfo, 
 def _choose(experiment: NasExperiment, resolved: ResolvedSearch, winner: Winner, cost: ObjectiveInfo) -> list[Winner]:
     publish, goal = resolved.job.publish, resolved.objectives[0]
     trials = {trial.number: trial for trial in experiment.export_data() if cost.name in trial.scores}
-    sign = _sign(goal)
-    place = {number: (trial.scores[cost.name], sign * trial.scores[goal.name]) for number, trial in trials.items()}
-    numbers = front_of(place, cost, ObjectiveInfo(name=goal.name, direction="maximize"))
+    # From here on a smaller cost and a larger score are better.
+    signs = -_sign(cost), _sign(goal)
+    place = {
+        number: (signs[0] * trial.scores[cost.name], signs[1] * trial.scores[goal.name]) for number, trial in trials.items()
+    }
+    smaller, larger = ObjectiveInfo(name=cost.name, direction="minimize"), ObjectiveInfo(name=goal.name, direction="maximize")
+    numbers = front_of(place, smaller, larger)
     front = {number: place[number] for number in numbers}
     if winner.number is not None and winner.number in place:
         front[winner.number] = place[winner.number]
@@ -54,18 +58,18 @@ def _choose(experiment: NasExperiment, resolved: ResolvedSearch, winner: Winner,
         member = _member(experiment, resolved, trials[number])
         if member is not None:
             chosen.append(member)
-    return sorted(chosen, key=lambda member: member.scores[cost.name])
+    return sorted(chosen, key=lambda member: signs[0] * member.scores[cost.name])
 
 
 def _may_follow(trial: TrialRecord, winner: Winner, resolved: ResolvedSearch, goal: Objective) -> bool:
-    """Whether a trial on the front is another arch than the winner, is not better than it, and can get weights."""
+    """Returns whether a trial on the front has another arch than the winner, is not better than it, and can get weights."""
     retrain = resolved.job.retrain
     has_weights = (retrain is not None and retrain.start == "new") or winner_of(resolved, trial, {}).weights is not None
     # A trial with a better score was measured again when the winner was chosen, and missed the limit.
     return trial.arch != winner.arch and _sign(goal) * (trial.scores[goal.name] - winner.scores[goal.name]) <= 0 and has_weights
 
 
-def _sign(goal: Objective) -> int:
+def _sign(goal: Objective | ObjectiveInfo) -> int:
     """Returns the number by which scores are multiplied so that a larger one is better."""
     return 1 if goal.direction == "maximize" else -1
 

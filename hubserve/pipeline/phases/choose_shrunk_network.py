@@ -65,7 +65,15 @@ class FoundNetwork(BaseModel):
 def find_network(resolved: ResolvedShrinking, limit: MeasuredLimit, run: Run, status: StatusWriter) -> FoundNetwork:
     """Scores networks and returns the best one that meets the limits when it is measured.
 
-    The result is saved in found.json, the weights of the network in found/.
+    At most `MOST_CANDIDATES` are measured, each in turns with the whole network, of whose latency `latency_share` is a share.
+    If none meets the limit on latency, the smallest network is taken, if it does. The result is saved in found.json, the
+    weights of the network in found/.
+
+    Args:
+        resolved: The job.
+        limit: Latencies measured before, and the limit by which predicted latencies are refused.
+        run: The run.
+        status: Writer of the run's status.
 
     Raises:
         NothingFeasibleError: None meets them; nothing is published.
@@ -75,7 +83,10 @@ def find_network(resolved: ResolvedShrinking, limit: MeasuredLimit, run: Run, st
 
 
 def found_job(resolved: ResolvedShrinking, found: FoundNetwork, run: Run) -> ResolvedFineTuning:
-    """Returns the job that fine-tunes the network that was found, with what is left of the recipe's minutes or epochs."""
+    """Returns the job that fine-tunes the network that was found, with what is left of the recipe's minutes or epochs.
+
+    Of the minutes it gets at least the share `LEAST_SHARE`.
+    """
     job, space, source = resolved.job, resolved.space, resolved.source
     recipe = job.recipe
     epochs = None if resolved.start_epochs is None or recipe.epochs is None else recipe.epochs - resolved.start_epochs
@@ -146,7 +157,11 @@ def _evaluator(resolved: ResolvedShrinking, run: Run) -> SubnetEvaluator | Fitte
 def _choose(
     experiment: NasExperiment, resolved: ResolvedShrinking, limit: MeasuredLimit, run: Run
 ) -> tuple[int | None, Arch, dict[str, float]]:
-    """Returns number, arch and measured latencies of the best network that meets the limit."""
+    """Returns number, arch and measured latencies in milliseconds of the best network that meets the limit.
+
+    Raises:
+        NothingFeasibleError: No network meets the limits, or none does when it is measured.
+    """
     candidates: list[tuple[int | None, Arch]] = [(t.number, t.arch) for t in experiment.top_trials(MOST_CANDIDATES)]
     fastest: float | None = None
     if limit.limit_ms is not None and _is_small_enough(resolved, resolved.space.smallest):

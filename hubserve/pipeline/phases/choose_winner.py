@@ -41,10 +41,12 @@ class Winner(BaseModel):
 def choose_winner(experiment: NasExperiment, resolved: ResolvedSearch) -> Winner:
     """Returns the best trial that meets all constraints.
 
-    If latency is constrained, the best trials are measured again, for longer than during the search, until one meets it.
+    If latency is constrained, the best trials, at most `MOST_CANDIDATES`, are measured again, for longer than during the
+    search, until one meets it.
 
     Raises:
-        NothingFeasibleError: No trial meets them; the message says which constraint is missed, and by how much.
+        NothingFeasibleError: No trial ended with a score, or none of those that were measured again meets the limit; the
+            message says why, and what may help.
     """
     candidates = experiment.top_trials(MOST_CANDIDATES)
     if not candidates:
@@ -70,7 +72,10 @@ def measure_again(resolved: ResolvedSearch, arch: Mapping[str, Any]) -> float:
 
 
 def _score_before_recalibration(experiment: NasExperiment, resolved: ResolvedSearch, trial: TrialRecord) -> dict[str, float]:
-    """Returns the score of shared weights before BatchNorm recalibration; empty for a trial with weights of its own."""
+    """Returns the score of shared weights before BatchNorm recalibration by its name.
+
+    It is empty if the trial has weights of its own, if its scores have that one already, or if the evaluator does not train.
+    """
     supernet = None if experiment.one_shot is None else experiment.one_shot.supernet
     name = resolved.objectives[0].name
     evaluator = resolved.search_evaluator

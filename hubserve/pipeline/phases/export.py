@@ -36,6 +36,10 @@ def export(
 
     Returns:
         The package. If the run folder already has one, from before an interruption, it is read and not written again.
+
+    Raises:
+        ExportError: A format cannot be written, or (ParityError) its logits differ from PyTorch's by more than allowed.
+        PackageError: The package that is there is incomplete, or a new one cannot be written, see `write_package`.
     """
     folder = run.path / PACKAGE
     if (folder / MANIFEST).is_file():

@@ -21,6 +21,8 @@ def publish(resolved: ResolvedJob, package: Package, run: Run, status: StatusWri
 
     Raises:
         NothingFeasibleError: The package, measured once more, takes longer than the constraint allows.
+        PackageError: A file of the package was changed, or a format has not passed the comparison with PyTorch.
+        StoreError: The store refuses the package, see `hubserve.store.publish`.
     """
     if resolved.job.publish is None:
         return None

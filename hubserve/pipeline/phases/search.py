@@ -24,6 +24,8 @@ def search(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> Winner:
 
     Raises:
         NothingFeasibleError: No arch meets the constraints.
+        ExperimentError: The search cannot run or continue, see `NasExperiment.run`.
+        HubserveError: The job's filter or executor cannot be made, see `make_experiment`; or the supernet cannot be trained.
     """
     found = load_or_compute(run.path / WINNER, lambda: _search(resolved, run, status).model_dump(mode="json"))
     return Winner.model_validate(found)
@@ -49,7 +51,9 @@ def _search(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> Winner:
 
 
 class SearchProgress:
-    """A callback for `NasExperiment(on_trial=...)` that writes the trials to the status of the job as they end.
+    """A callback for `NasExperiment(on_trial=...)` that writes the trials to the status of the job when it is due.
+
+    The first call after the training of a supernet begins the phase "search".
 
     Attributes:
         experiment: The running experiment, set by the caller; None before and after the experiment runs.
@@ -89,6 +93,11 @@ def make_experiment(
         on_trial: Called with each trial that ends.
         on_step: Called with each history row of a one-shot strategy; None calls nothing.
         status: Gets the message that archs are scored for the filter of the job; None writes none.
+
+    Raises:
+        EvaluatorError: A random arch has no score for the filter of the job.
+        ExperimentError: Settings of the job cannot be combined, a number of its executor is out of its range, or the executor
+            is Ray, which is not installed.
     """
     job = resolved.job
     return NasExperiment(
@@ -134,7 +143,10 @@ def make_executor(entry: ExecutorEntry, *, own_ray: bool = False, needs: Sequenc
     Args:
         entry: The key `executor` of the job.
         own_ray: If True, a local Ray instance is started for the job and the variable RAY_ADDRESS is ignored.
-        needs: Files and folders that trials read, which each machine of a Ray cluster must have.
+        needs: Files and folders that trials read, which each machine of a Ray cluster must have, as absolute paths.
+
+    Raises:
+        ExperimentError: A number is out of its range, or the executor is Ray, which is not installed.
     """
     if entry.kind == "processes":
         return ProcessExecutor(entry.workers)

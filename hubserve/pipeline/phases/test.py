@@ -52,7 +52,7 @@ class TestedNetwork:
         temperature: Number by which logits are divided before the softmax; None if no temperature lowers the cross
             entropy on the validation part.
         test_acc: Accuracy on the test part, in [0, 1]; None if there is no test part, or the network is no classifier.
-        scores: Scores of a network that is no classifier, and those of baselines, by name; empty for a classifier.
+        scores: Scores of a network that is no classifier, and those of predicting mean values, by name; empty for a classifier.
     """
 
     __test__ = False  # No class of tests, in spite of its name.
@@ -71,6 +71,10 @@ def test(model: nn.Module, parts: LabelledParts, run: Run, status: StatusWriter)
         parts: Validation and test images, or texts.
         run: Run in whose folder the result is saved.
         status: Writer of the run's status.
+
+    Raises:
+        DatasetError: An image cannot be read.
+        JobError: test.json is corrupt.
     """
 
     def measure() -> dict[str, Any]:
@@ -93,7 +97,7 @@ def test(model: nn.Module, parts: LabelledParts, run: Run, status: StatusWriter)
 
 @torch.no_grad()
 def logits_of(model: nn.Module, batches: LabelledBatches) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Returns the logits of all batches, (n, classes), and the indices of the classes, (n,), by a network in eval mode."""
+    """Runs a network in eval mode on batches, at least one; returns all logits, (n, classes), and the true classes, (n,)."""
     found = [(model(inputs).float().numpy(), target.numpy()) for inputs, target in batches]
     logits, classes = zip(*found, strict=True)
     return np.concatenate(logits), np.concatenate(classes)

@@ -50,6 +50,8 @@ def train(resolved: ResolvedSearch, winner: Winner, run: Run, status: StatusWrit
 
     Raises:
         JobError: The search left no weights, and the job does not retrain or retrains inherited ones.
+        WeightsError: The file of weights cannot be read.
+        DivergedError: The loss or a score is not finite any more.
     """
     evaluator, retrain = resolved.retrain_evaluator, resolved.job.retrain
     if evaluator is None or retrain is None:

@@ -37,7 +37,7 @@ def train_start(resolved: ResolvedShrinking, run: Run, status: StatusWriter) -> 
 
 
 def start_supernet(resolved: ResolvedShrinking, run: Run) -> ElasticSupernet:
-    """Returns the supernet whose largest network is the trained one."""
+    """Returns the supernet whose largest network is the trained one; with the job's model, if `train_start` trains nothing."""
     space = resolved.space
     network = resolved.network.model
     if resolved.start_share:
@@ -47,7 +47,7 @@ def start_supernet(resolved: ResolvedShrinking, run: Run) -> ElasticSupernet:
 
 
 def start_recipe(resolved: ResolvedShrinking) -> FineTuneRecipe:
-    """Returns the job's recipe with the part of its budget that is for this training."""
+    """Returns the job's recipe with the part of its budget that is for this training; shared weights train all layers."""
     recipe = resolved.job.recipe
     minutes = None if recipe.minutes is None else recipe.minutes * resolved.start_share
     changes: dict[str, Any] = {"minutes": minutes, "epochs": resolved.start_epochs}

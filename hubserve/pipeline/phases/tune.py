@@ -47,7 +47,13 @@ class TunedNetwork:
 def tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> TunedNetwork:
     """Fine-tunes the network, or loads it if the run folder already has the result.
 
-    The result is saved in fine_tuned/scores.json; the weights are saved in the same folder.
+    The result is saved in fine_tuned/scores.json; the weights are saved in the same folder. The time that the parts of the job
+    take is estimated before.
+
+    Raises:
+        JobError: The model cannot be rebuilt, or scores.json is corrupt.
+        DatasetError: An image cannot be read.
+        EvaluatorError: The training fails, see `fine_tune`; `DivergedError` if the loss is not finite any more.
     """
     source, classes = resolved.source, len(resolved.parts.labels)
     settings = {**source.settings, "num_labels": classes}
@@ -97,7 +103,11 @@ def _estimate(resolved: ResolvedFineTuning, model: nn.Module, run: Run, status: 
 
 
 def start_network(resolved: ResolvedFineTuning, *, keep_head: bool) -> NewHead:
-    """Returns the network of the job's model with a head for the classes of the data, a new one or that of the model.
+    """Returns the network of the job's model with a head for the classes of the data.
+
+    Args:
+        resolved: The job.
+        keep_head: Whether the head is that of the model, which must have these classes; False makes a new one.
 
     Raises:
         JobError: The model cannot be rebuilt.

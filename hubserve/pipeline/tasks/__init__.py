@@ -1,1 +1,1 @@
-"""What a search does otherwise for each kind of data: evaluator, test, and what the package says about inputs and outputs."""
+"""Defines what differs in searches by their kind of data: evaluator, test, and what the package says of inputs and outputs."""

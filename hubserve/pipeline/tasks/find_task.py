@@ -1,4 +1,4 @@
-"""`find_task`: finds what a search does for the kind of its data."""
+"""`find_task`: returns the `SearchTask` for the kind of a search's data."""
 
 from hubserve.data.labelled_data import LabelledData
 from hubserve.data.search_data import SearchData

@@ -90,7 +90,7 @@ class ImageTask(LabelledTask):
         return {**super().package_entries(space, tested), "preprocess": self.preprocess}
 
     def compared_images(self, evaluator: SupervisedEvaluator) -> Sequence[Batch]:
-        """Returns two batches of at most 16 validation images."""
+        """Returns at most two batches of at most 16 validation images."""
         batches = islice(evaluator.val_batches(), 2)
         return [np.ascontiguousarray(inputs[:16].numpy()) for inputs, _ in batches]
 

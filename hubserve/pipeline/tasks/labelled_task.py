@@ -1,4 +1,4 @@
-"""`LabelledTask`: what searches on labelled images and on labelled texts have in common; networks classify."""
+"""`LabelledTask`: the base class of searches on labelled images and on labelled texts, whose networks classify."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,6 +78,6 @@ class LabelledTask(SearchTask):
         *,
         files: Sequence[str],
     ) -> TestedNetwork:
-        """Returns the accuracy of `model` and its figures; `files` are the names of the test items in the report."""
+        """Tests `model` and returns the result, as `test` does; `files` are the names of the test items, in their order."""
         parts = LabelledParts(self.data.name, self.data.labels, val.val_batches, test.val_batches, files, self.items)
         return measure_accuracy(model, parts, run, status)

@@ -1,4 +1,4 @@
-"""The arguments of evaluators that a recipe of a job gives, and the loaders of its data."""
+"""Makes the arguments of evaluators from a recipe of a job, and the loaders of its data."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def recipe_arguments(recipe: Recipe) -> dict[str, Any]:
 
 
 def loader(data: Dataset[Any], batch_size: int, workers: int, *, shuffle: bool) -> Dataset[Any] | DataLoader[Any]:
-    """Returns the data set itself if this process reads the items, which evaluators load batch by batch; else a loader."""
+    """Returns `data` itself if `workers` is 0: evaluators then load the items in this process; else a loader with processes."""
     if workers == 0:
         return data
     # Not persistent_workers: evaluators make a new loader, with an order of its own, for each pass.

@@ -1,4 +1,4 @@
-"""`SearchTask`: the base class of what a search does otherwise for each kind of data."""
+"""`SearchTask`: the base class for the steps of a search that depend on the kind of its data."""
 
 import abc
 from collections.abc import Mapping, Sequence, Sized
@@ -63,13 +63,14 @@ class SearchTask(abc.ABC):
 
     @abc.abstractmethod
     def space_settings(self) -> dict[str, Any]:
-        """Returns the settings of the space that the data determine, such as the number of classes; a job may set them, too."""
+        """Returns the settings of the space that the data determine, such as the number of classes; a job may replace them."""
 
     def check_job(self, job: SearchJob) -> None:
         """Checks the definition of the job against the data.
 
         Raises:
-            JobError: The first objective is not that of the evaluator, or a key of the job has no meaning for these data.
+            JobError: The first objective is not `objective`, unless the job names an evaluator; or a key of the job has no
+                meaning for these data, or its space takes other inputs.
         """
         first = next(iter(job.objectives))
         if job.evaluator is None and first != self.objective.name:
@@ -90,6 +91,9 @@ class SearchTask(abc.ABC):
             recipe: How it trains.
             scored: Part of the data on which it scores networks.
             workers: Number of processes that read items; 0 reads them in this process.
+
+        Raises:
+            JobError: `scored` is not a part of data of this kind.
         """
 
     @abc.abstractmethod
@@ -102,7 +106,7 @@ class SearchTask(abc.ABC):
 
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
-        """Returns the lines about the data that `hubserve search JOB --check` prints, by name."""
+        """Returns the lines about the data that `hubserve search JOB --check` prints, by name; None for one that it omits."""
 
     def notes(self, job: SearchJob) -> list[str]:
         """Returns messages for the user about the data of the job."""
@@ -124,7 +128,7 @@ class SearchTask(abc.ABC):
 
     @abc.abstractmethod
     def package_entries(self, space: HubSpace, tested: TestedNetwork) -> Mapping[str, Any]:
-        """Returns attributes of the `ModelSource` of a network that is no more than trained and tested, by name.
+        """Returns, by name, the attributes of a trained network's `ModelSource` that depend on the kind of data.
 
         Args:
             space: Its space.

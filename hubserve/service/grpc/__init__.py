@@ -1,1 +1,1 @@
-"""The Open Inference Protocol over gRPC, with the engine, the token and the limits of HTTP. It needs the extra `grpc`."""
+"""Serves the Open Inference Protocol over gRPC, with the engine, token and limits of HTTP. It needs the extra `grpc`."""

@@ -93,7 +93,7 @@ class InferenceCalls(grpc.GenericRpcHandler):  # type: ignore[misc]
         return grpc.stream_unary_rpc_method_handler(partial(self._call, name))
 
     async def _call(self, name: str, _: object, context: Any) -> bytes:
-        """Answers a call: bytes of the answer, or the status and message of an error."""
+        """Returns the encoded answer of the method `name`. If it fails, ends the call with the error's status and message."""
         start = time.perf_counter()
         headers = [(key.encode(), value if isinstance(value, bytes) else value.encode()) for key, value in _metadata(context)]
         identity, tracing = identify(headers), self._shared.tracing
@@ -117,7 +117,7 @@ class InferenceCalls(grpc.GenericRpcHandler):  # type: ignore[misc]
         return answer
 
     async def _answer(self, name: str, headers: list[tuple[bytes, bytes]], context: Any) -> bytes:
-        """Checks a call, reads its message and returns the answer."""
+        """Checks a call, reads its message and returns the answer. Raises HubserveError if the call is refused or fails."""
         infers = name == "ModelInfer"
         if name not in OPEN:
             check_reader(HTTPConnection({"type": "http", "headers": headers}), self._shared.settings)
@@ -172,7 +172,7 @@ class InferenceCalls(grpc.GenericRpcHandler):  # type: ignore[misc]
         return _encoded("ModelMetadataResponse", **model_metadata(self._shared, served, message.name))
 
     async def _model_infer(self, body: bytes) -> bytes:
-        """Runs a model on images, texts or tensors."""
+        """Runs a model on images, texts or tensors. Raises LateAnswerError if that takes longer than `answer_seconds`."""
         settings = self._shared.settings
         try:
             async with asyncio.timeout(settings.answer_seconds):

@@ -11,14 +11,15 @@ MOST_FIELDS = 10_000
 
 
 def check_field_count(body: bytes, message: str) -> None:
-    """Counts the fields of a message, and of the messages in it.
+    """Checks that a message and the messages in it have at most `MOST_FIELDS` fields together.
 
     Args:
         body: The encoded message.
         message: Name of its class in `MESSAGES`.
 
     Raises:
-        TensorError: It has more than `MOST_FIELDS`, or is no message of protobuf.
+        TensorError: They have more, a field has a type that the protocol does not use, or an integer or a field of variable
+            length has no end.
     """
     try:
         left = _count(body, 0, len(body), message, MOST_FIELDS)
@@ -31,7 +32,8 @@ def check_field_count(body: bytes, message: str) -> None:
 def _count(body: bytes, start: int, end: int, message: str, left: int) -> int:
     """Returns `left` minus the number of fields between `start` and `end`; it is negative if there are more.
 
-    Raises IndexError if a field has no end, and TensorError if a field has a type that the protocol does not use.
+    Raises IndexError if an integer or a field of variable length has no end, and TensorError if a field has a type that the
+    protocol does not use.
     """
     place = start
     while place < end and left >= 0:

@@ -101,12 +101,13 @@ def write_infer(
         message: The ModelInferRequest.
         request: What `read_infer` made of it.
         outcomes: Answer or error of each image or text; the first error is raised.
-        served: The model.
+        served: The model, a classifier of images or texts.
         max_bytes: Largest size of the tensors in bytes.
 
     Raises:
         TensorError: A number of classes for "classification" is not between 1 and the number of labels.
-        BodyTooLargeError: The answer would be longer than `max_bytes`.
+        BodyTooLargeError: The tensors would be longer than `max_bytes`.
+        BaseException: The first error in `outcomes`; see `stack_answers`.
     """
     logits, features = stack_answers(outcomes, request.inputs[0].name)
     engine = served.classifier
@@ -149,7 +150,10 @@ def _tensors(message: Any) -> list[bytes]:
 
 
 def _content(contents: Any) -> bytes:
-    """Returns the elements of an InferTensorContents as bytes, little-endian, or with the length before each text."""
+    """Returns the elements of an InferTensorContents as bytes, little-endian, or with the length before each text.
+
+    If several of its lists have elements, the first one of FP32, INT64, INT32, BOOL and BYTES is taken.
+    """
     for name, dtype in (("fp32", "<f4"), ("int64", "<i8"), ("int", "<i4"), ("bool", "?")):
         if values := getattr(contents, f"{name}_contents"):
             return np.array(values, dtype).tobytes()
@@ -157,7 +161,10 @@ def _content(contents: Any) -> bytes:
 
 
 def _known(parameters: Iterable[Any]) -> dict[str, Any]:
-    """Returns the parameters "classification" and "shared_memory_region" of a tensor; numbers may be integers of any kind."""
+    """Returns the parameters "classification" and "shared_memory_region" of a tensor by name; without a value, one is 0.
+
+    Their types are not checked.
+    """
     return {
         one.key: getattr(one.value, one.value.WhichOneof("choice") or "int64_param")
         for one in parameters

@@ -1,4 +1,4 @@
-"""The web page at `/`: its routes, its files, which are read once at import, and its security headers."""
+"""Serves the web page at `/`, with its security headers. Its files are read once, at import."""
 
 import gzip
 import hashlib
@@ -65,7 +65,14 @@ class PageFile:
 
 
 def read_page_file(path: Path) -> PageFile:
-    """Reads a file and returns it together with its compressed content and its entity tag."""
+    """Reads a file and returns it together with its compressed content and its entity tag.
+
+    Args:
+        path: The file, whose file name extension must be one of `KINDS`.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     plain = path.read_bytes()
     etag = f'W/"{hashlib.sha256(plain).hexdigest()[:16]}"'
     return PageFile(KINDS[path.suffix], plain, gzip.compress(plain, mtime=0), etag)
@@ -75,7 +82,7 @@ FILES = {path.name: read_page_file(path) for path in sorted(Path(__file__).paren
 """The files of the page by name. No other name is served."""
 
 IN_BROWSER = ("in_browser.js", "prepare.js")
-"""Scripts of the page that classifies in the browser (`hubserve.service.routes.in_browser`) alone."""
+"""Scripts that only the page for classification in the browser uses (`hubserve.service.routes.in_browser`)."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -94,7 +101,7 @@ async def index(request: Request) -> Response:
 
 @router.api_route("/page/{name}", methods=["GET", "HEAD"])
 async def page_file(request: Request, name: str) -> Response:
-    """Answers with a script, the stylesheet or the icon of the web page; with 404 for any other name."""
+    """Answers with a file of the web page, such as a script or the stylesheet; with 404 if `FILES` does not have the name."""
     if name not in FILES:
         raise HTTPException(404, f"the page has no file {name!r}")
     return page_answer(request, FILES[name])

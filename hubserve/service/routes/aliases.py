@@ -57,7 +57,11 @@ async def listed(request: Request) -> list[AliasEntry]:
 
 @router.put("/{name}", summary="Set an alias", name="set_alias", dependencies=CHANGE, responses=described(401, 403, 404, 422))
 async def put(name: Name, change: AliasChange) -> AliasEntry:
-    """Sets an alias within about a second. The version that answers now continues to answer until the new one is loaded."""
+    """Creates or replaces an alias, which has an effect within about a second.
+
+    The version that answers now continues to answer until the new one is loaded. The answer is 404 if the store does not have
+    `model` or `canary`, and 422 if the name is not allowed or is that of a model.
+    """
     alias = await to_thread.run_sync(lambda: aliases.set_alias(name, change.model, canary=change.canary, weight=change.weight))
     return AliasEntry(name=name, **alias.model_dump())
 
@@ -71,5 +75,5 @@ async def put(name: Name, change: AliasChange) -> AliasEntry:
     responses=described(401, 403, 404),
 )
 async def delete(name: Name) -> None:
-    """Deletes an alias. The versions that it stood for are not deleted."""
+    """Deletes an alias; answers with 404 if there is none. The versions that it stood for are not deleted."""
     await to_thread.run_sync(aliases.delete_alias, name)

@@ -110,13 +110,16 @@ IMAGE_BODY = {
 async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
     """Answers with the most likely classes of the image in the body, in the form field `image`, or in JSON as base64.
 
-    Several images in one request are answered with a list. The parameters may be in the body, too, unless it is an image.
+    Several images in one request, and `images` in JSON, are answered with a list. The parameters may be in the body instead of
+    the query, unless the body is an image. More than 50,000 predictions in one answer are refused with 422.
     """
     return await _classified(request, request.app.state.shared, query)
 
 
 async def answer_directly(request: Request, shared: ServiceState) -> Response:
-    """Returns the same answer as the route `classify`, also for errors, but without FastAPI's layers, which take time.
+    """Returns the same answer as the route `classify`, but without FastAPI's layers, which take time.
+
+    Errors of hubserve and wrong parameters are answered, too. Other exceptions are raised.
 
     Args:
         request: The request.
@@ -159,7 +162,7 @@ async def _classified(request: Request, shared: ServiceState, query: ClassifyQue
 
 
 def check_predictions(query: ClassifyQuery, count: int, what: str) -> int:
-    """Returns the number of predictions in an answer, at most.
+    """Returns the largest number of predictions that an answer to a request can have, for all its images or texts together.
 
     Args:
         query: The parameters of the request.

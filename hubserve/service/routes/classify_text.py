@@ -68,8 +68,8 @@ _BODY = {
 async def classify_text(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
     """Answers with the most likely classes of the text in the body, which is plain text, or JSON with `text` or `texts`.
 
-    `texts` are answered with a list. The parameters may be in the JSON, too. A text with more tokens than the model
-    takes is cut at its end.
+    `texts` are answered with a list. The parameters may be in the JSON instead of the query. A text with more tokens than the
+    model takes is cut at its end. More than 50,000 predictions in one answer are refused with 422.
     """
     shared: ServiceState = request.app.state.shared
     # Before the body is read: under overload a refusal must cost next to nothing.

@@ -1,4 +1,4 @@
-"""The route /docs.json: the OpenAPI document of the service."""
+"""The route GET /docs.json: answers with the OpenAPI document of the service."""
 
 import json
 

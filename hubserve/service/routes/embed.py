@@ -66,8 +66,9 @@ class EmbedQuery(BaseModel):
 async def embed(request: Request, query: Annotated[EmbedQuery, Query()]) -> Response:
     """Answers with the features of an image, which are the input of the layer that computes the logits.
 
-    Images are sent as to /classify. Several images in one request are answered with a list. If the model was exported without
-    features, the request is answered with 422.
+    Images are sent as to /classify. Several images in one request, and `images` in JSON, are answered with a list. If the
+    model's package, or the format that runs, has no features, the request is answered with 422; if the answer would be larger
+    than the setting `max_body_mb`, with 413.
     """
     shared: ServiceState = request.app.state.shared
     # Before the body is read: under overload a refusal must cost next to nothing.

@@ -26,9 +26,10 @@ router = APIRouter(prefix="/exports", tags=["exports"], dependencies=[Depends(on
     responses=described(401, 403, 404, 422, 503),
 )
 async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
-    """Exports a model, which is an alias, a name or tag in the store, or a pre-searched model, or an arch of a space.
+    """Starts to export a model, which is an alias, a name or tag in the store, or a pre-searched model; or an arch of a space.
 
-    The export runs in a process of its own, which goes on if the server is restarted. GET /exports/{id} shows its state.
+    The export runs in a process of its own, which goes on if the server is restarted. GET /exports/{id} shows its state. If the
+    largest allowed number of exports is running, the answer is 503.
     """
     shared: ServiceState = request.app.state.shared
     if wanted.model is not None:
@@ -41,7 +42,7 @@ async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
 
 @router.get("", summary="List the exports", name="list_exports", responses=described(401))
 async def listed(request: Request) -> list[ExportStatus]:
-    """Answers with the states of all exports, newest first. Of those that have ended, only the last ones are kept."""
+    """Answers with the states of all exports, newest first. Of those that have ended, about the last 20 are kept."""
     shared: ServiceState = request.app.state.shared
     return await to_thread.run_sync(shared.exports.list)
 
@@ -62,7 +63,7 @@ async def read(request: Request, identity: str) -> ExportStatus:
     responses=described(401, 403, 404),
 )
 async def stop(request: Request, identity: str) -> ExportStatus:
-    """Ends all processes of the export within 5 s. The state is "stopping" until then.
+    """Ends all processes of the export within 5 s. The state is "stopping" until then, and then "stopped".
 
     An export that has ended stays as it is.
     """

@@ -1,4 +1,4 @@
-"""Routes with which a visitor's browser classifies by itself: a page, ONNX Runtime's files for browsers, and a model.
+"""Routes that send what a browser needs to classify by itself: a page, ONNX Runtime's files for browsers, and a model.
 
 They answer with 404 unless the setting `web_runtime` names a folder with ONNX Runtime's files.
 """
@@ -25,13 +25,17 @@ ONNX = FORMATS["onnx"].file
 HEADERS_WITH_WASM = HEADERS | {
     "Content-Security-Policy": POLICY.replace("script-src 'self'", "script-src 'self' 'wasm-unsafe-eval'")
 }
-"""Headers of the page alone: besides what the other page may do, it compiles WebAssembly."""
+"""Headers of each answer with the HTML of this page. Unlike the page at `/`, it may compile WebAssembly."""
 
 _KINDS = {".mjs": "text/javascript; charset=utf-8", ".wasm": "application/wasm"}
 
 
 def why_not_in_browser(model: StoredModel, settings: ServiceSettings) -> str | None:
-    """Returns the reason why browsers cannot run a version by themselves; None if they can."""
+    """Returns the reason why browsers cannot run a version by themselves; None if they can.
+
+    Raises:
+        PackageError: The package of the version cannot be read.
+    """
     if settings.web_runtime is None:
         return "this server offers no classification in the browser: HUBSERVE_WEB_RUNTIME names no folder"
     manifest = model.package.manifest
@@ -55,7 +59,7 @@ async def in_browser_page(request: Request) -> Response:
 
 @router.api_route("/page/runtime/{name}", methods=["GET", "HEAD"])
 async def runtime_file(request: Request, name: str) -> Response:
-    """Answers with a file of ONNX Runtime for browsers; with 404 for any other name."""
+    """Answers with one of `WEB_RUNTIME_FILES`; with 404 for any other name, and if the server does not offer them."""
     folder = _settings(request).web_runtime
     if folder is None or name not in WEB_RUNTIME_FILES:
         raise HTTPException(404, f"the page has no file {name!r}")
@@ -64,7 +68,10 @@ async def runtime_file(request: Request, name: str) -> Response:
 
 @router.get("/models/{tag}/in-browser", dependencies=[Depends(only_parameters())])
 async def model_in_browser(request: Request, tag: str) -> dict[str, Any]:
-    """Answers with what a browser must know of a version to run it: labels, preprocessing, temperature, size of the file."""
+    """Answers with what a browser must know of a version to run it: labels, preprocessing, temperature, size of the file.
+
+    The size is that of the ONNX file in bytes. The answer is 404 if browsers cannot run the version; the message says why.
+    """
     model = await to_thread.run_sync(_offered, request, tag)
     manifest = model.package.manifest
     return {
@@ -78,7 +85,7 @@ async def model_in_browser(request: Request, tag: str) -> dict[str, Any]:
 
 @router.get("/models/{tag}/in-browser/model.onnx", dependencies=[Depends(only_parameters())])
 async def onnx_file(request: Request, tag: str) -> Response:
-    """Answers with the ONNX file of a version."""
+    """Answers with the ONNX file of a version; with 404 if browsers cannot run it, with 304 if the client has the file."""
     model = await to_thread.run_sync(_offered, request, tag)
     return await to_thread.run_sync(_file_answer, request, model.package.path / ONNX, "application/octet-stream")
 
@@ -89,7 +96,13 @@ def _settings(request: Request) -> ServiceSettings:
 
 
 def _offered(request: Request, name: str) -> StoredModel:
-    """Returns the version that a name, tag or alias stands for. Raises ModelNotFoundError if browsers cannot run it."""
+    """Returns the version that a name, tag or alias stands for.
+
+    Raises:
+        ModelNotFoundError: There is no such version, it is refused, or browsers cannot run it.
+        PackageError: The package of the version cannot be read.
+        StoreError: No such version is known, and the store could not be read; `StorageError` if access was denied.
+    """
     shared: ServiceState = request.app.state.shared
     model = shared.find_model(name)
     state, problem = shared.live_models.state_of(model)

@@ -60,7 +60,8 @@ class Upload(BaseModel):
 async def listed(request: Request) -> DataFolders:
     """Answers with the folders with class folders below the server's data roots.
 
-    At most 200 are listed, and the search ends after 2 s; `complete` is false if a limit was reached.
+    Folders more than three levels below a root are not found. The search ends after 200 data folders, 200,000 folder entries or
+    2 s; `complete` is false if it was ended by one of these.
     """
     roots = data_roots(request.app.state.shared.settings)
     return await to_thread.run_sync(_listed, roots)
@@ -79,7 +80,9 @@ async def upload(request: Request, name: str) -> Upload:
     """Unpacks a ZIP file, which has a folder of images for each class, into a new data folder with the given name.
 
     The body is the ZIP file itself. Hidden files and files that are not images are left out, and so is a single folder around
-    the class folders. If the ZIP file is refused, nothing of it is kept.
+    the class folders. If the ZIP file is refused, nothing of it is kept. The name has 1 to 60 letters, digits, dots, - and _,
+    and begins with a letter or a digit; a name that is in use is refused with 422. Only one ZIP file is received at a time; the
+    answer is 503 meanwhile.
     """
     shared: ServiceState = request.app.state.shared
     settings, root = shared.settings, data_roots(shared.settings)[0]
@@ -111,13 +114,16 @@ async def upload(request: Request, name: str) -> Upload:
     responses=described(401, 403, 404, 409),
 )
 async def delete(request: Request, name: str) -> None:
-    """Deletes the upload with the given name; 409 if a job uses it. Other data folders cannot be deleted over HTTP."""
+    """Deletes the upload with the given name; answers with 404 if there is none, with 409 if a job uses it.
+
+    Other data folders cannot be deleted over HTTP.
+    """
     root = data_roots(request.app.state.shared.settings)[0]
     await to_thread.run_sync(data_folders.remove_upload, root, name)
 
 
 def _listed(roots: tuple[Path, ...]) -> DataFolders:
-    """Returns the data folders below `roots`. Only one request searches them at a time."""
+    """Returns the data folders below `roots`. Only one request searches them at a time; others wait."""
     with _looking:  # One look at a time: many clients may ask.
         return data_folders.list_folders(roots)
 
@@ -175,7 +181,13 @@ def _check_total(root: Path, settings: ServiceSettings, more: int) -> None:
 
 
 def _unpacked(root: Path, name: str, stage: Path, settings: ServiceSettings) -> Upload:
-    """Unpacks the received ZIP file and adds the upload. Raises what `unpack` and `add_upload` raise."""
+    """Unpacks the ZIP file in the hidden folder `stage`, adds the upload `name`, and returns the answer.
+
+    Raises:
+        UploadQuotaError: All uploads together would have more bytes than the setting `upload_total_mb` allows.
+        BodyTooLargeError, RequestBodyError, OSError: As in `unpack`.
+        JobError: The name is in use, or the ZIP file has fewer than two class folders with images.
+    """
     most = min(int(settings.upload_expanded_mb * 1e6), shutil.disk_usage(stage).free)
     done: list[Unpacked] = []
 

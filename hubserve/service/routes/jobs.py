@@ -83,7 +83,8 @@ async def start(request: Request, wanted: JobRequest) -> JobSummary:
     """Starts a job in a process that outlives this server. The model that it publishes is served as soon as it is in the store.
 
     A definition may access and use only what the server's settings allow. Names in the job are checked before it starts. The
-    job's process checks its data: if they cannot be used, its state is "refused".
+    job's process checks its data: if they cannot be used, its state is "refused". If as many jobs run as the setting
+    `max_search_jobs` allows, the answer is 503.
     """
     shared: ServiceState = request.app.state.shared
     most = shared.settings.max_search_jobs
@@ -97,7 +98,7 @@ async def start(request: Request, wanted: JobRequest) -> JobSummary:
 async def listed(limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = 50, after: str | None = None) -> list[JobSummary]:
     """Answers with the states of at most `limit` jobs, newest first, without their trials.
 
-    With `after`, the id of a job, only jobs that are older than it.
+    With `after`, the id of a job, it answers only with jobs that are older than that one; with 404 if there is no such job.
     """
     return await to_thread.run_sync(lambda: jobs.list_summaries(limit, after=after))
 
@@ -111,9 +112,10 @@ async def available() -> list[AvailableEntry]:
 
 @router.get("/starts", summary="List the models to fine-tune", name="list_starts", dependencies=PLAIN, responses=described(401))
 async def starts(request: Request) -> list[str]:
-    """The models that a fine-tuning can start from at once: names in the store, and pre-searched ones with weights here.
+    """Answers with the names of models that a fine-tuning can start from at once: first those in the store.
 
-    Other pre-searched models can be given, too; their weights are downloaded. To look for weights takes seconds.
+    The names of pre-searched models whose weights are on this machine follow. Other pre-searched models can be given, too;
+    their weights are downloaded. To look for weights takes seconds, at most once a minute.
     """
     shared: ServiceState = request.app.state.shared
     names = await shared.local_cards.names()
@@ -145,7 +147,8 @@ async def read(
 async def stop(identity: str) -> JobSummary:
     """Ends all processes of the job within 5 s. The state is "stopping" until then.
 
-    The command `hubserve search --run FOLDER`, on the server's machine, resumes the job.
+    Then it is "stopped", and the command `hubserve search --run FOLDER`, on the server's machine, resumes the job. A job that
+    has ended stays as it is.
     """
     return await to_thread.run_sync(lambda: jobs.end_soon(jobs.find(identity)))
 
@@ -169,8 +172,9 @@ def _parsed(wanted: JobRequest, settings: ServiceSettings) -> tuple[str, Job, Jo
     """Returns the text of the job, the job, and its limits.
 
     Raises:
-        JobError: The definition is not valid or exceeds a limit.
+        JobError: The definition or the job file is not valid, or the definition exceeds a limit.
         JobNotFoundError: There is no job file of this name.
+        OutputError: The setting `data_roots` is not set, and no folder can serve as HUBSERVE_HOME.
     """
     if wanted.job is not None:
         text = jobs.available_job(wanted.job).text()
@@ -206,7 +210,10 @@ def _started(text: str, job: Job, name: str | None, limits: JobLimits, most: int
 
 
 def _with_trials(status: JobStatus, limit: int, after: int | None) -> JobStatus:
-    """Returns the status with a part of its trials, as the route `read` describes, and with shortened reasons."""
+    """Returns the status with a part of its trials, as the route `read` describes.
+
+    Reasons are cut to `REASON_CHARACTERS`, and the Pareto front to its first `MOST_TRIALS` trials.
+    """
     if after is None:
         rows = status.history[-limit:] if limit else []
     else:

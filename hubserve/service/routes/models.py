@@ -1,4 +1,4 @@
-"""Routes below /models: the list of the versions in the store, and the card, drawing and latency profile of one version."""
+"""Routes below /models: list the versions in the store, and show card, drawing, latency profile and accuracy of one."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -32,6 +32,8 @@ MOST = 1000
 class ModelEntry(BaseModel):
     """One version in the store; what its package does not contain, or the server cannot read, is null.
 
+    What is read from the package is null for a refused version, too.
+
     Attributes:
         tag: Tag of the version, "name:version".
         created: Time at which the version was published.
@@ -47,8 +49,8 @@ class ModelEntry(BaseModel):
         licence: Licence of the weights.
         default: True if this version answers requests that name no model.
         aliases: Aliases that stand for this version now; if it is a canary, with its percentage of the requests.
-        params: Number of parameters of the network; null until it was counted.
-        macs: Number of multiply-accumulate operations for one image or sequence; null until it was counted.
+        params: Number of parameters of the network; null until it was counted, or if it cannot be.
+        macs: Number of multiply-accumulate operations for one image or sequence; null until it was counted, or if it cannot be.
         latency_ms: Median latency in milliseconds for one image or sequence in the format "onnx", from the profile.
         in_browser: True if the page offers to run this version in the visitor's browser.
         state: "loaded"; "idle" until a request names it; "loading" while another process loads it for the first time; or
@@ -92,7 +94,7 @@ async def models(
 ) -> ClientJSONResponse:
     """Answers with the versions in the store, newest first, at most `limit`.
 
-    With `after`, the tag of a version, only those that follow it.
+    With `after`, the tag of a version, it answers only with those that follow it; with 404 if the store does not have it.
     """
     shared: ServiceState = request.app.state.shared
     try:
@@ -230,7 +232,10 @@ async def profile(request: Request, tag: str) -> dict[str, Any]:
     responses=described(401, 404, 409),
 )
 async def accuracy(request: Request, tag: str) -> AccuracyReport:
-    """The accuracy report of the package: by class, confusion, calibration, worst items; 404 where it was not tested."""
+    """Answers with the accuracy report of a version's package: by class, confusion, calibration, worst items.
+
+    The answer is 404 if the model was not tested.
+    """
     model = _found(request, tag)
     report = await to_thread.run_sync(lambda: model.package.accuracy)
     if report is None:

@@ -1,4 +1,4 @@
-"""Routes below /v2, the Open Inference Protocol for clients of KServe and Triton: inference, metadata, health, repository."""
+"""Routes below /v2: answer clients of KServe and Triton by the Open Inference Protocol, with metadata, health and inference."""
 
 from functools import partial
 from typing import Any
@@ -133,7 +133,8 @@ async def version_configuration(request: Request, name: str, version: str) -> di
 async def infer(request: Request, name: str) -> Response:
     """Runs a model. The only input of an image classifier is `images`, prepared tensors, or `pictures`, which are image files.
 
-    A text classifier takes `texts`, or the token ids of its network. Another model takes the tensors that its metadata name.
+    A text classifier takes `texts`, or the token ids of its network. Another model takes the tensors that its metadata name. If
+    an image or a text has an error, the whole request is refused with it.
     """
     return await _inferred(request, name, None)
 
@@ -146,13 +147,16 @@ async def infer(request: Request, name: str) -> Response:
     openapi_extra=_BODY,
 )
 async def version_infer(request: Request, name: str, version: str) -> Response:
-    """Runs one version of a model; the request is that for a model."""
+    """Runs one version of a model. The request has the same body as one for a model, and the answer is the same, too."""
     return await _inferred(request, name, version)
 
 
 @router.post("/repository/index", summary="The models of the store", name="repository_index", responses=_described(400, 401))
 async def index(request: Request) -> list[dict[str, str]]:
-    """Answers with name, version, state and reason of each version in the store; with {"ready": true}, of those loaded."""
+    """Answers with name, version, state and reason of each version in the store.
+
+    If the body is {"ready": true}, it answers only with those that are loaded.
+    """
     shared: ServiceState = request.app.state.shared
     asked = await _repository_request(request)
     return repository_index(shared.resolver.models, shared.live_models, only_ready=asked.ready)
@@ -166,7 +170,10 @@ async def index(request: Request) -> list[dict[str, str]]:
     responses=_described(400, 401, 403, 404, 409),
 )
 async def load(request: Request, name: str) -> dict[str, Any]:
-    """Loads a model of the store, unless it is loaded, and answers with {}. A request for a model loads it, too."""
+    """Loads a model of the store, unless it is loaded, and answers with {}. A request for a model loads it, too.
+
+    `parameters` in the body, which would change the model, are refused with 400.
+    """
     if (await _repository_request(request)).parameters:
         raise TensorError("parameters of a model are part of its package: publish another version instead")
     await _served(request, name, None)
@@ -233,7 +240,7 @@ async def _answered_tensors(
 def _written(
     request: protocol.InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: LoadedModel, most: int
 ) -> EncodedAnswer:
-    """Returns the encoded answer. If an image or text has an error, raises the first one, and says which one it is."""
+    """Returns the encoded answer. Raises the error of the first image or text that has one, or what `write_answer` raises."""
     logits, features = stack_answers(outcomes, request.inputs[0].name)
     engine = served.classifier
     return write_answer(
@@ -248,7 +255,7 @@ def _written(
 
 
 async def _repository_request(request: Request) -> protocol.RepositoryRequest:
-    """Returns what the body of a request to the repository asks for; an empty body asks for nothing. Raises TensorError."""
+    """Returns the body of a request to the repository; an empty one counts as {}. Raises TensorError if it is not valid."""
     try:
         # Triton's client sends JSON without saying so in a header.
         return protocol.RepositoryRequest.model_validate_json(await request.body() or b"{}")

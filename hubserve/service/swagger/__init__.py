@@ -1,4 +1,4 @@
-"""The page at `/docs`: Swagger UI, which shows the routes of `/docs.json` and sends requests to them.
+"""Serves the page at `/docs`: Swagger UI, which shows the routes of `/docs.json` and sends requests to them.
 
 Swagger UI's script and stylesheet are those in BentoML's wheel, so that nothing is loaded from elsewhere. They are read at the
 first request for them. The page and its script are ours, in this folder.
@@ -59,7 +59,7 @@ async def swagger_page(request: Request) -> Response:
 
 @router.api_route(f"{PATH}/{{name}}", methods=["GET", "HEAD"])
 async def swagger_file(request: Request, name: str) -> Response:
-    """Answers with a script or a stylesheet of the page; with 404 for any other name."""
+    """Answers with a script or a stylesheet of the page; with 404 for any other name, or if BentoML's wheel lacks the file."""
     if name not in PATHS:
         raise HTTPException(404, f"{PATH} has no file {name!r}")
     try:

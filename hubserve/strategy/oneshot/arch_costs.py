@@ -1,4 +1,4 @@
-"""The cost of an arch: its MACs, parameters or latency, or the result of a function."""
+"""Computes or measures the cost of an arch: its MACs, parameters or latency, or the result of a function."""
 
 import json
 from typing import Any, Literal, Protocol, get_args
@@ -83,7 +83,7 @@ def _latency_ms(space: ModelSpace, arch: Arch, input_shape: Inputs) -> float:
 
 
 def shape_of(x: Any) -> Inputs:
-    """Returns the shape of one input of the batch `x`, without the batch axis; for a batch of integers, its first input.
+    """Returns the shape of one input of the batch `x`, without the batch axis; for integers, a tuple of the first input itself.
 
     Raises:
         StrategyError: `x` is not a tensor.

@@ -67,7 +67,7 @@ class OneShotStrategy(abc.ABC):
         """Returns a new search with these settings that has taken no step yet; `run` calls it.
 
         Args:
-            space: Model space; SupernetError is raised if the strategy does not support one of its choices.
+            space: Any model space that the strategy supports.
             evaluator: Its loss, optimizer and learning rate schedule train the shared weights.
             seed: Seed of the weights and of all random draws of the search.
             total_steps: Number of training steps of all epochs together.
@@ -77,9 +77,9 @@ class OneShotStrategy(abc.ABC):
         """
 
     def checkpoint_settings(self) -> dict[str, Any]:
-        """Returns the settings of the strategy to which its checkpoints are held, by name, without those at their defaults.
+        """Returns the settings, by name, that the run which reads a checkpoint must share with the run that wrote it.
 
-        A checkpoint with other settings is refused. The default returns none.
+        A checkpoint with other settings is refused. Empty for default settings; this implementation returns none at all.
         """
         return {}
 
@@ -128,9 +128,11 @@ class OneShotStrategy(abc.ABC):
         Raises:
             SupernetError: The strategy does not support a choice of the space, or needs more memory than the device has.
             EvaluatorError: Several devices are asked for, and there are not as many, or strategy, space or evaluator do not
-                support pickle.
+                support pickle; or the evaluator asks for drop path, "16-mixed" precision, distillation or a validation that
+                the networks, the device or its data do not support.
             StrategyError: The checkpoint in the folder is of another search or cannot be read, a loss is not finite, the
-                evaluator has no data, or it has a setting that cannot be used when weights are shared.
+                evaluator has no data, it has a setting that cannot be used when weights are shared, or the strategy cannot draw
+                an arch that the space's check and its own filter accept.
             StorageError: The checkpoint cannot be written, as on a full disk.
         """
         asked = self.shared_training(evaluator)
@@ -194,7 +196,7 @@ def _follow(group: ProcessGroup, device: torch.device, inputs: _Inputs) -> None:
 
 
 def _followed(training: SharedTraining) -> dict[str, Any]:
-    """Returns those settings that change what is trained and differ from their defaults; checkpoints are held to them."""
+    """Returns those settings that change what is trained and differ from their defaults; a checkpoint must have the same."""
     named = {name: getattr(training, name) for name in ("ema_decay", "precision", "drop_path_prob")}
     return {name: value for name, value in named.items() if value != getattr(SharedTraining(), name)}
 

@@ -75,6 +75,9 @@ def write_checkpoint(folder: Path, identity: Identity, content: Mapping[str, Any
         folder: Folder of the run; it is created if it does not exist. Only one process at a time may write to it.
         identity: Describes the search; `read_checkpoint` compares it.
         content: The values to store by name, of types that `torch.load` reads with `weights_only=True`.
+
+    Raises:
+        OSError: The file cannot be written (StorageError for a full, read-only or forbidden disk).
     """
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f".{Path(CHECKPOINT).stem}.*"):

@@ -22,11 +22,12 @@ class Penalty:
 
     With c = cost / baseline - 1 and the function f set by `nonlinear`, "add" gives loss + scale * f(c), and "mul" gives
     loss * (1 + f(c)) ** scale, which is MnasNet's reward used as a loss (Tan et al. 2019, https://arxiv.org/abs/1807.11626,
-    section 3.1). Strategies that learn probabilities estimate the cost by a `CostTable`; `OneShotResult.cost_r2` says how exact
-    it is.
+    section 3.1); a negative loss, such as an accuracy with its sign changed, is divided by that power. Strategies that learn
+    probabilities estimate the cost by a `CostTable`; `OneShotResult.cost_r2` says how exact it is.
 
     Attributes:
-        profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch.
+        profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch. Another name is refused only
+            when a search starts.
         baseline: The target cost, above 0, in the unit of `profiler`.
         scale: Factor ("add") or exponent ("mul") of the term.
         nonlinear: The function f(c). "linear" is c; "positive" is max(c, 0), which penalises only costs above the baseline;
@@ -55,7 +56,8 @@ class Penalty:
         over = _FUNCTIONS[self.nonlinear](torch.as_tensor(cost, dtype=loss.dtype, device=loss.device) / self.baseline - 1)
         if self.aggregate == "add":
             return loss + self.scale * over
-        return loss * (1 + over).clamp(min=1e-6) ** self.scale
+        factor = (1 + over).clamp(min=1e-6) ** self.scale
+        return torch.where(loss < 0, loss / factor, loss * factor)
 
 
 _FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -71,7 +73,8 @@ class RangeFilter:
     """Accepts archs whose cost is in a range; both bounds are included.
 
     Attributes:
-        profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch.
+        profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch. Another name is refused only
+            by `bound`.
         min: Smallest accepted cost, in the unit of `profiler`; None sets no lower bound.
         max: Largest accepted cost, in the unit of `profiler`; None sets no upper bound.
 

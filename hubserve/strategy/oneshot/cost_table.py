@@ -25,7 +25,8 @@ class CostTable:
         n_archs: Number of archs to fit; None is three for each number to fit, at least 64 and at most 512.
 
     Attributes:
-        r2: Coefficient of determination on archs that were not fitted: 1 is exact, 0 no better than predicting their mean.
+        r2: Coefficient of determination on archs that were not fitted: 1 is exact, 0 no better than predicting their mean. It
+            is 1 if all of them cost the same.
         n_archs: Number of archs that were fitted.
     """
 
@@ -69,7 +70,9 @@ class CostTable:
         total = torch.as_tensor(float(self._numbers[0]))
         chances: dict[str, torch.Tensor] = {}
         for choice in self._space.gates_first:
-            p = probabilities.get(choice.label, torch.ones(len(choice.candidates)))
+            p = probabilities.get(choice.label)
+            if p is None:  # Its single answer has all candidates.
+                p = 1 / choice.expected_chosen(torch.ones(len(choice.candidates)))
             column = self._columns[choice.label]
             numbers = self._numbers[column : column + len(p)].to(p.device, p.dtype)
             chances[choice.label] = p

@@ -143,11 +143,11 @@ class DifferentiableSearch(OneShotSearch):
         """Takes one step on the weights with a batch of inputs `x` and targets `target`, and returns the training loss."""
 
     def total_loss(self, loss: torch.Tensor, sampled: Mapping[str, Any]) -> torch.Tensor:
-        """Returns `loss` plus the penalty and, if answers were sampled, plus a term by which the logits of these learn.
+        """Returns `loss` with the penalty and, if answers were sampled, plus a term by which the logits of these learn.
 
-        With the loss L, its running mean b (updated to 0.9 b + 0.1 L) and the log probability log p of the `sampled` answers,
-        this term is (L - b) log p: its gradient is the score function estimate (Williams 1992, REINFORCE). Use only the
-        gradient of the result; its value has no meaning.
+        With the loss L without the penalty, its running mean b (at first L, then updated to 0.9 b + 0.1 L) and the log
+        probability log p of the `sampled` answers, this term is (L - b) log p: its gradient is the score function estimate
+        (Williams 1992, REINFORCE). Use only the gradient of the result; its value has no meaning.
         """
         total = loss
         if self._table is not None and self._penalty is not None:
@@ -186,7 +186,7 @@ class DifferentiableSearch(OneShotSearch):
                 label: dict(zip(map(str, choices[label].candidates), p.tolist(), strict=True))
                 for label, p in probabilities.items()
             },
-            "entropy": {label: float(torch.special.entr(p).sum()) for label, p in probabilities.items()},
+            "entropy": {label: choices[label].entropy(p) for label, p in probabilities.items()},
         }
 
     def get_extra_state(self) -> dict[str, Any]:

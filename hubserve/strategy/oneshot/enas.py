@@ -40,8 +40,9 @@ class ENAS(OneShotStrategy):
     Pham et al. 2018, "Efficient Neural Architecture Search via Parameter Sharing" (https://arxiv.org/abs/1802.03268,
     section 2.2). The controller and its update are those of `PolicyBasedRL`: an LSTM and proximal policy optimization, where
     the paper uses REINFORCE. Each training batch is followed by one validation batch, which gives a reward. The result is the
-    best of `final_samples` archs that the trained controller draws, each with its batch norms recalibrated and scored on the
-    validation data. Supports every space whose choices have at most `MAX_ANSWERS` answers each.
+    best, by the evaluator's first objective, of `final_samples` archs that the trained controller draws, each with its batch
+    norms recalibrated and scored on the validation data. Supports every space whose choices have at most `MAX_ANSWERS` answers
+    each.
 
     Attributes:
         batches_per_update: Number of rewards, one for each validation batch, between two updates of the controller; at least 2.
@@ -49,19 +50,21 @@ class ENAS(OneShotStrategy):
         replay_buffer_size: Number of the most recent rewards that an update learns from; None, or less than
             `batches_per_update`, is `batches_per_update`.
         reward_metric_name: Name of a score of the evaluator. The reward is then that score on all validation data, with batch
-            norms recalibrated, so each reward takes a whole validation. None: the reward is minus the loss of the validation
-            batch.
+            norms recalibrated, so each reward takes a whole validation; minus the score if it is an objective to minimize or
+            its name ends in "loss". None: the reward is minus the loss of the validation batch.
         update_kwargs: NNI's settings of an update, as in `PolicyBasedRL`: the number of epochs is "repeat" times
             "update_times", and "batch_size" is the batch size. None is 5 epochs with all rewards in one batch.
         warmup_epochs: Number of epochs at the start, at least 0, in which archs are drawn at random and the controller does not
             learn.
         penalty: A `Penalty` of the reward for the cost of the drawn arch, or a dict of its attributes; None applies no penalty.
         gradient_clip_val: Largest norm of all gradients of the weights together; None uses the evaluator's.
-        learning_rate: Learning rate of the controller's optimizer, Adam.
+        learning_rate: Learning rate of the controller's optimizer, Adam, at least 0.
         final_samples: Number of archs that are drawn at the end, at least 1; the best of them is the result.
 
     Raises:
-        StrategyError: A value is not allowed.
+        StrategyError: A value is not allowed (`learning_rate` and the values in `update_kwargs` are checked when run); or, when
+            run, the evaluator has no score `reward_metric_name`, or the space's check refused `PATIENCE` archs in a row.
+        SupernetError: When run: a choice has more than `MAX_ANSWERS` answers.
     """
 
     supports: ClassVar[frozenset[str]] = frozenset({"drop_path_prob"})
@@ -156,7 +159,8 @@ class EnasSearch(OneShotSearch):
     def _learn(self, x: Any, target: Any) -> OneShotProgress:
         """Gets one reward on a validation batch; updates the controller after every `batches_per_update` rewards.
 
-        Returns {"val_loss": ..., "reward": ...} for the history.
+        An arch all of whose choices have a single answer is not learned from. Returns {"val_loss": ..., "reward": ...} for the
+        history.
         """
         every = self._strategy.batches_per_update
         arch, actions = self.propose()
@@ -172,7 +176,11 @@ class EnasSearch(OneShotSearch):
         return {"val_loss": loss, "reward": reward}
 
     def _reward(self, arch: Arch, x: Any, target: Any) -> tuple[float, float]:
-        """Returns the loss of `arch` on a validation batch, and its reward."""
+        """Returns the loss of `arch` on a validation batch, and its reward.
+
+        Raises:
+            StrategyError: The evaluator has no score `reward_metric_name`.
+        """
         with torch.no_grad():
             # In training mode: the running statistics of batch norms fit no single arch.
             loss, _ = self.weights.network_loss(arch, x, target)

@@ -23,7 +23,7 @@ class Proxyless(DifferentiableStrategy):
     https://github.com/mit-han-lab/proxylessnas). In a step on the logits, two candidates of each choice are drawn by their
     probabilities, and one of the two is made active: its gate is 1, the other's 0. Both are computed; the gradient of the loss
     with respect to the two gates gives that of their logits. All other logits stay unchanged, and the two are shifted by one
-    number so that the probabilities of all other candidates stay the same, too.
+    number so that the probabilities of all other candidates stay the same, too; but with a `penalty`, all logits change.
 
     For a choice of numbers, the two candidates are two masks of one network. For a choice of any subset of inputs, each input
     has its own gate, and the inputs with gate 1 are computed.
@@ -119,7 +119,8 @@ def gate_gradient(choice: Choice, logits: torch.Tensor, of_gates: torch.Tensor, 
 def keep_others(choice: Choice, logits: torch.Tensor, before: torch.Tensor, held: tuple[int, ...]) -> None:
     """Changes `logits` (n,) in place so that candidates that were not computed keep their logits and probabilities.
 
-    The logits of the candidates that were computed are shifted by one number to achieve this.
+    The logits of the candidates that were computed are shifted by one number to achieve this; for a choice of any subset of
+    inputs they stay as they are.
 
     Args:
         choice: The choice of the logits.

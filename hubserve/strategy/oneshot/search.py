@@ -18,8 +18,9 @@ from hubserve.training.evaluator import TrainingEvaluator
 log = logging.getLogger(__name__)
 
 OneShotProgress = dict[str, Any]
-"""One row of the history: "step", "epoch" and "train_loss"; "val_loss", where a strategy learns from validation data; for
-strategies that learn probabilities, "probabilities" (label -> candidate -> number) and "entropy" (label -> nats)."""
+"""One row of the history: "step", "epoch" and "train_loss"; "val_loss", where a strategy learns from validation data; "reward"
+of `ENAS`; for strategies that learn probabilities, "probabilities" (label -> candidate, as text -> number) and "entropy"
+(label -> nats)."""
 
 
 class OneShotSearch(abc.ABC):
@@ -72,7 +73,7 @@ class OneShotSearch(abc.ABC):
         """
 
     def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
-        """Starts an epoch: sets the attributes `epoch` and `val_batches`, and seeds `rng` for it."""
+        """Starts an epoch, counted from 0: sets `epoch` and `val_batches`, and seeds `rng` and sets drop path for it."""
         self.epoch = epoch
         self.weights.begin(epoch)
         self.rng = Random(f"{self._seed}/{epoch}")
@@ -83,6 +84,9 @@ class OneShotSearch(abc.ABC):
         """Takes one step on a training batch with inputs `x` and targets `target`.
 
         Returns the row of the history for this step, without "step" and "epoch".
+
+        Raises:
+            StrategyError: The training loss is not finite, or the strategy needs validation data and there are none.
         """
 
     def finish(self) -> None:

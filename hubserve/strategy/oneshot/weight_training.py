@@ -104,7 +104,13 @@ class WeightTraining:
             set_drop_path(network, self._drop_path)
 
     def network_loss(self, arch: Arch, x: Any, target: Any) -> tuple[torch.Tensor, dict[str, nn.Parameter]]:
-        """Returns (loss, leaves): the loss of the network of `arch` on one batch, in train mode, and its parameters by key."""
+        """Returns (loss, leaves): the loss of the network of `arch` on one batch, in train mode, and its parameters by key.
+
+        Raises:
+            ArchError: `arch` is not in the space.
+            EvaluatorError: The evaluator asks for drop path that the network does not have, or for a precision that its device
+                does not support.
+        """
         self._supernet.train()
         subnet = self._supernet.subnet(arch)
         self.set_drop_path(subnet.network)

@@ -41,10 +41,11 @@ class RandomViews:
 
 
 class RandomMixtures:
-    """Mixes the images, or the features, of a batch in random pairs by mixup or CutMix.
+    """Mixes the images, or the features, of a batch in random pairs by mixup or CutMix, with torch's global generator.
 
     Args:
-        augment: Settings of which `mixup` and `cutmix` are used; if both are 0, nothing is mixed.
+        augment: Settings of which `mixup` and `cutmix` are used. If both are 0, nothing is mixed; if both are above 0, one of
+            the two is drawn for each batch.
         classes: Number of classes.
     """
 
@@ -53,7 +54,7 @@ class RandomMixtures:
         self._classes = classes
 
     def __call__(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the mixed batch, and the class probabilities of each mixed image.
+        """Returns the mixed batch, and the class probabilities of each mixed image; a batch of one image is not mixed.
 
         Args:
             inputs: (n, ...) float; CutMix needs maps, (n, channels, height, width), and mixes other shapes by mixup.

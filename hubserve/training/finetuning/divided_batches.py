@@ -28,7 +28,7 @@ def divided_batches(n: int, batch_size: int, part: tuple[int, int]) -> list[Divi
     trained on one image. The parts of one process differ from those of another by at most one image.
 
     Args:
-        n: Number of images.
+        n: Number of images; with fewer than one for each process, a process has none.
         batch_size: Number of images of a step in each process.
         part: Pair (i, n): this process is the i-th, from 0, of n. The state of the generator must be the same in all of them.
     """

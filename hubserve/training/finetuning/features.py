@@ -1,4 +1,4 @@
-"""Features: outputs of the frozen early layers, the inputs of the trained layers, stored on disk or computed anew."""
+"""Computes features, the outputs of the frozen early layers and inputs of the trained ones; stores them, or computes anew."""
 
 import hashlib
 import math
@@ -45,10 +45,16 @@ class Features(Protocol):
     """The protocol of the features of a set of images, from which the trained layers get their batches."""
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Returns the number of images."""
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Returns the features of the images with these indices, (len(indices), ...) float32; views are drawn at random."""
+        """Returns the features of the images with these indices, (len(indices), ...) float32.
+
+        Where there are several views, that of each image is drawn at random, with torch's global generator.
+
+        Raises:
+            DatasetError: An image cannot be read.
+        """
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class StoredFeatures:
     """Features of a few views of each image, in files of float16; a batch has one of the views of each image, at random.
 
     Args:
-        files: One .npy file for each view, (n, ...) float16.
+        files: One .npy file for each view, (n, ...) float16; at least one.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -114,7 +120,7 @@ class FeatureFolder:
     images came or went since the run was interrupted, the stored features are those of other images.
 
     Attributes:
-        path: The folder.
+        path: The folder; `capacity_for` creates it if it does not exist.
         extract: The early layers.
         shape: Shape of the features of one image.
     """
@@ -128,13 +134,18 @@ class FeatureFolder:
         return 2 * images * math.prod(self.shape)
 
     def capacity_for(self, images: int) -> int:
-        """Returns how many views of `images` images fit on the disk, from 0 to `MOST_VIEWS`."""
+        """Returns how many views of `images` images may be stored, from 0 to `MOST_VIEWS`; creates the folder.
+
+        They must fit into `MOST_BYTES` and into the share `DISK_SHARE` of what is free on the disk now.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         free = min(MOST_BYTES, DISK_SHARE * shutil.disk_usage(self.path).free)
         return min(MOST_VIEWS, int(free // max(1, self.bytes_of(images))))
 
     def keep_only_of(self, *parts: SquareImages) -> None:
         """Deletes the stored features, unless they are of the images in `parts`, and records of which images they are.
+
+        Images are compared by path, class and preprocessing, not by content.
 
         Args:
             parts: The images of each part, in an order that is the same at each call.
@@ -155,6 +166,10 @@ class FeatureFolder:
             views: Draws the view of each image; None takes the images as they are in serving.
             seed: Seed of the random view.
             advance: Called after each chunk of images.
+
+        Raises:
+            DatasetError: An image cannot be read.
+            OSError: The file cannot be written (StorageError for a full, read-only or forbidden disk).
         """
         file = self.path / f"{name}.npy"
         if not file.is_file():

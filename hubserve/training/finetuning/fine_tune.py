@@ -55,9 +55,10 @@ def fine_tune(
 ) -> list[EpochRow]:
     """Trains `network.model` in place, and returns the scores of all epochs.
 
-    If a call was killed, another one with the same arguments continues it; with a budget in epochs, the result is the same as
-    without the interruption. With `recipe.devices` above 1, the features and the head are computed on one device, and the other
-    layers are trained in that many processes, which this one starts.
+    The new head, if it is one linear layer, is first fitted alone; then all layers that are not frozen are trained. If a call
+    was killed, another one with the same arguments continues it; with a budget in epochs, the result is the same as without the
+    interruption. With `recipe.devices` above 1, the features and the head are computed on one device, and the other layers are
+    trained in that many processes, which this one starts.
 
     Args:
         network: Network with a new head; its head and, unless they are frozen, its other layers are trained. Without new
@@ -79,7 +80,9 @@ def fine_tune(
         DatasetError: An image cannot be read.
         DivergedError: The loss is not finite any more.
         EvaluatorError: There are too few images, the checkpoint is corrupt or of another number of devices, a class weight
-            names no class, or the devices are not available or one of their processes failed.
+            names no class, `recipe.devices` is above 1 with another `training` than `LayerTraining`, or the devices or the
+            precision are not available, or one of their processes failed.
+        OSError: A file cannot be written (StorageError for a full, read-only or forbidden disk).
     """
     check_amounts(recipe, len(train), len(val))
     if recipe.devices > 1 and training is not LayerTraining:
@@ -121,7 +124,12 @@ def fine_tune(
 
 
 def check_amounts(recipe: FineTuneRecipe, train: int, val: int) -> None:
-    """Checks that there are enough images: for each device two to train, as batch norm needs, and one to validate.
+    """Checks that there are enough images: two training images for each device, as batch norm needs, and a validation image.
+
+    Args:
+        recipe: Recipe, of which `devices` is used.
+        train: Number of training images.
+        val: Number of validation images.
 
     Raises:
         EvaluatorError: There are too few.
@@ -133,7 +141,14 @@ def check_amounts(recipe: FineTuneRecipe, train: int, val: int) -> None:
 
 
 def class_weights(recipe: FineTuneRecipe, train_labels: Tensor, labels: Sequence[str]) -> Tensor | None:
-    """Returns the weight of each class in the loss, (classes,), with mean 1 over the training images; None if all are equal.
+    """Returns the weight of each class in the loss, (classes,), with mean 1 over the training images.
+
+    It is None if `recipe.class_weights` is "none".
+
+    Args:
+        recipe: Recipe, of which `class_weights` is used.
+        train_labels: Class index of each training image, (n,) int64.
+        labels: Names of the classes, in the order of their indices.
 
     Raises:
         EvaluatorError: A weight is given for a class that does not exist.

@@ -49,13 +49,18 @@ def find_head(rest: nn.Module, heads: Iterable[nn.Module], features: Tensor) -> 
 
 
 def head_inputs(rest: nn.Module, head: nn.Linear, part: TrainingPart, device: torch.device) -> HeadInputs:
-    """Returns the inputs of the head for the images of a part, in eval mode; at most `MOST_IMAGES`, drawn at random.
+    """Returns the inputs of the head for the images of a part, in eval mode, on the CPU.
+
+    Of more than `MOST_IMAGES` images, this many are drawn with torch's global generator.
 
     Args:
         rest: Layers that compute logits from features; they are in eval mode afterwards.
         head: Last layer of `rest`.
         part: Features and classes of the images.
         device: Device of `rest`.
+
+    Raises:
+        DatasetError: An image cannot be read.
     """
     labels = part.labels
     found: list[Tensor] = []
@@ -72,10 +77,10 @@ def head_inputs(rest: nn.Module, head: nn.Linear, part: TrainingPart, device: to
 
 
 def train_head(head: nn.Linear, train: HeadInputs, val: HeadInputs, class_weights: Tensor | None) -> float:
-    """Fits the head by L-BFGS with an L2 penalty, whose factor is chosen by the accuracy on validation images.
+    """Fits the head by L-BFGS with an L2 penalty; of `PENALTIES`, the factor with the best accuracy on `val` is used.
 
     Args:
-        head: Layer whose weights are replaced.
+        head: Layer whose weights, and bias if it has one, are replaced.
         train: Inputs and classes to which the layer is fitted.
         val: Inputs and classes with which the factor of the penalty is chosen.
         class_weights: Weight of each class in the loss, (classes,); None weights all classes equally.
@@ -83,12 +88,14 @@ def train_head(head: nn.Linear, train: HeadInputs, val: HeadInputs, class_weight
     Returns:
         Accuracy on `val`, in [0, 1].
     """
-    # Inputs of unit variance, so that the penalties mean the same for every network.
-    mean, scale = train.inputs.mean(0), train.inputs.std() + 1e-6
+    # Inputs of unit variance, so that the penalties mean the same for every network; what is subtracted, the bias makes up for.
+    has_bias = head.bias is not None
+    mean = train.inputs.mean(0) if has_bias else torch.zeros(train.inputs.shape[1])
+    scale = train.inputs.std() + 1e-6
     inputs = (train.inputs - mean) / scale
     tried: list[tuple[float, Tensor, Tensor]] = []
     for penalty in PENALTIES:
-        weight, bias = _fit(inputs, train.labels, head.out_features, penalty, class_weights)
+        weight, bias = _fit(inputs, train.labels, head.out_features, penalty, class_weights, has_bias)
         weight = weight / scale
         bias = bias - weight @ mean
         logits = functional.linear(val.inputs, weight, bias)
@@ -101,10 +108,13 @@ def train_head(head: nn.Linear, train: HeadInputs, val: HeadInputs, class_weight
     return accuracy
 
 
-def _fit(inputs: Tensor, labels: Tensor, classes: int, penalty: float, class_weights: Tensor | None) -> tuple[Tensor, Tensor]:
+def _fit(
+    inputs: Tensor, labels: Tensor, classes: int, penalty: float, class_weights: Tensor | None, has_bias: bool
+) -> tuple[Tensor, Tensor]:
+    """Returns weight and bias; without `has_bias`, a bias of 0."""
     weight = torch.zeros(classes, inputs.shape[1], requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
+    bias = torch.zeros(classes, requires_grad=has_bias)
+    optimizer = torch.optim.LBFGS([weight, bias] if has_bias else [weight], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()

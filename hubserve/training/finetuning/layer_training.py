@@ -92,16 +92,18 @@ class LayerTraining:
         self._validation_seconds = 0.0
 
     def run(self) -> list[EpochRow]:
-        """Trains until the budget is used up, starting from the checkpoint if there is one.
+        """Trains until the budget is used up or `recipe.patience` ends it, starting from the checkpoint if there is one.
 
-        Afterwards `rest` has the weights of the best epoch and is in eval mode.
+        Afterwards `rest` has the weights of the best epoch, the averaged ones with `recipe.ema_decay`, and is in eval mode.
 
         Returns:
-            The scores of all epochs, from epoch 0.
+            The scores of all epochs, from epoch 0, which is the state before the training.
 
         Raises:
-            DivergedError: The loss is not finite any more.
+            DatasetError: An image cannot be read.
+            DivergedError: The training or the validation loss is not finite any more.
             EvaluatorError: The checkpoint is corrupt or of another number of devices, or there are no validation images.
+            OSError: The checkpoint cannot be written (StorageError for a full, read-only or forbidden disk).
         """
         if self._devices.value_of_first(self._file.is_file()):
             self._resume()
@@ -144,7 +146,13 @@ class LayerTraining:
         return float(self._devices.total(own))
 
     def _epoch(self) -> float:
-        """Trains for one epoch, or until the budget of time is used up, and returns the mean training loss."""
+        """Trains for one epoch, or until the budget of time is used up, and returns the mean training loss.
+
+        At least one step is taken.
+
+        Raises:
+            DivergedError: The loss of a step is not finite.
+        """
         self._set_training()
         total, count = 0.0, 0
         batches = divided_batches(len(self._train.labels), self._recipe.batch_size, self._devices.part)

@@ -29,7 +29,7 @@ class NewHead:
 def with_old_head(space: HubSpace, arch: Mapping[str, Any], state: Mapping[str, Tensor]) -> NewHead:
     """Builds the network of `arch` with all weights of `state`, those of its head included, so that no head is new.
 
-    Arguments and errors are those of `with_new_head`; the classes are those of `space`.
+    The arguments and the errors ArchError and KeyFormatError are those of `with_new_head`; the classes are those of `space`.
     """
     _check(_shapes(space, arch), state)
     model = space.freeze(arch).eval()
@@ -51,6 +51,7 @@ def with_new_head(space: HubSpace, arch: Mapping[str, Any], state: Mapping[str, 
     Raises:
         ArchError: `arch` is not of the space.
         KeyFormatError: A tensor is missing, unknown or of another shape.
+        SpaceError: `classes` is below 1.
     """
     own, other = (_shapes(replace(space, num_labels=count), arch) for count in (space.num_labels, space.num_labels + 1))  # type: ignore[call-arg, type-var]
     head = tuple(name for name, shape in own.items() if other[name] != shape)

@@ -60,10 +60,11 @@ def prepare_features(
     folder: Path,
     step: Step,
 ) -> PreparedFeatures:
-    """Computes the features of the early layers and stores them on disk.
+    """Computes the features of the early layers, stores them on disk, and returns them.
 
-    If the network has no early layers, or two views do not fit on the disk, nothing is stored, and the returned features are
-    computed anew for each batch.
+    What an interrupted call with the same images and folder has stored is used again, with the same number of views. If the
+    network has no early layers, or two views do not fit on the disk, nothing is stored, and the returned features are computed
+    anew for each batch.
 
     Args:
         split: Divided network, on `device`. `requires_grad` of its early layers' weights is set to False.
@@ -77,6 +78,7 @@ def prepare_features(
 
     Raises:
         DatasetError: An image cannot be read.
+        OSError: The features cannot be written (StorageError for a full, read-only or forbidden disk).
     """
     views = RandomViews(recipe.augment, train.preprocess.input_size)
     if split.early is None or split.shape is None:
@@ -114,7 +116,10 @@ def _computed(train: SquareImages, val: SquareImages, extract: Extract | None, v
 
 
 def number_of_views(recipe: FineTuneRecipe, capacity: int, seconds: float) -> int:
-    """Returns how many views of each training image get stored features, the plain view included: at least 2.
+    """Returns how many views of each training image get stored features, the plain view included: 2 to `MOST_VIEWS`.
+
+    There are at most one more than epochs, as many as fit on the disk, and as many as `VIEWS_SHARE` of the time permits; but 2
+    in any case.
 
     Args:
         recipe: Recipe with the budget.

@@ -35,7 +35,7 @@ def split_for(model: nn.Module, example: Tensor, recipe: FineTuneRecipe) -> Spli
 
     Args:
         model: Network in eval mode.
-        example: As in `split_network`.
+        example: Preprocessed images of the size that is trained, (2, 3, height, width) float32.
         recipe: Recipe, of which `early_layers` is used.
     """
     return split_network(model, example, share=EARLY_WEIGHTS if recipe.early_layers == "frozen" else 0.0)
@@ -44,7 +44,8 @@ def split_for(model: nn.Module, example: Tensor, recipe: FineTuneRecipe) -> Spli
 def split_network(model: nn.Module, example: Tensor, *, share: float = EARLY_WEIGHTS) -> SplitNetwork:
     """Divides a network after one of its early layers, on whose output alone all later layers depend.
 
-    Of the layers with few enough weights before them, the last one is taken whose output has no more numbers than an image.
+    Of the layers up to which the network has a share of its weights above 0 and at most `share`, the last one is taken whose
+    output has no more numbers than an image.
 
     A network is not divided if torch.fx cannot trace it, if it computes other layers in training mode than in eval mode (as
     auxiliary heads do), or if it has no such layer.

@@ -21,7 +21,8 @@ MEMORY_BYTES = 2**30
 class SquareImages:
     """Labelled image files, which are decoded and fitted to a square as the service does, with one thread per core.
 
-    Images are not normalised, so that they can still be augmented; `normalise` does that.
+    Images are not normalised, so that they can still be augmented; `normalise` does that. Their `size` is
+    `preprocess.input_size`.
 
     Args:
         items: Pairs of an image file and the index of its class.

@@ -26,9 +26,9 @@ from hubserve.training.trial_weights import pack, unpack
 
 @dataclass(frozen=True, kw_only=True)
 class LayersWork:
-    """What each process needs besides the network; the arguments are those of `LayerTraining` and `prepare_features`.
+    """The arguments of `LayerTraining` and `prepare_features` that each process needs besides the network.
 
-    The stored features must exist, if features are stored.
+    If features are stored, those of all views must exist in `folder` already.
 
     Attributes:
         heads: Names of the modules of the head and of auxiliary heads.
@@ -36,7 +36,7 @@ class LayersWork:
         val: Validation images.
         recipe: How to train.
         classes: Number of classes.
-        class_weights: Weight of each class in the loss; None weights all classes equally.
+        class_weights: Weight of each class in the loss, (classes,); None weights all classes equally.
         seed: Seed of all random numbers.
         folder: Folder of the stored features and of the checkpoint.
         clock: Time since the fine-tuning began.
@@ -59,14 +59,17 @@ def train_together(
     """Trains `model` in place in `settings.devices` processes, and returns the scores of all epochs.
 
     Args:
-        model: The network, on the CPU, with its head as it is trained from.
+        model: The network, on the CPU, with the weights from which the training starts; afterwards it has those of the best
+            epoch.
         work: What to train, and how.
         settings: Number of devices, accelerator and precision.
         on_epoch: Called in this process, in another thread, after each epoch with all scores so far. An error that it raises
             ends the training and is raised here.
 
     Raises:
-        HubserveError: As `LayerTraining.run` raises it, or (EvaluatorError) a process was killed or failed.
+        HubserveError: As `LayerTraining.run` raises it; or (EvaluatorError) the devices or the precision are not available, or
+            a process was killed or failed.
+        Exception: `on_epoch` raised it.
     """
     with received(on_epoch) as connection:
         history, weights = run_together(settings, partial(_train_layers, work=work, connection=connection), model)

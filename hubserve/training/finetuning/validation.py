@@ -27,6 +27,7 @@ def validation_scores(network: nn.Module, part: TrainingPart, devices: Devices) 
         devices: Device of this process, and its part of the work.
 
     Raises:
+        DatasetError: An image cannot be read.
         EvaluatorError: The part has no images.
         DivergedError: The cross entropy is not finite.
     """
@@ -49,6 +50,6 @@ def validation_scores(network: nn.Module, part: TrainingPart, devices: Devices) 
 
 
 def on_device(inputs: Tensor, device: torch.device) -> Tensor:
-    """Returns features or prepared images on a device; maps have their channels last."""
+    """Returns features or prepared images on a device, those with four dimensions in the format `torch.channels_last`."""
     layout = torch.channels_last if inputs.dim() == 4 else torch.contiguous_format
     return inputs.to(device, memory_format=layout)

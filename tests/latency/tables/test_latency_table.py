@@ -16,12 +16,12 @@ from hubserve.errors import ArchError, ProfileError
 from hubserve.hub import SPACES, get_space
 from hubserve.latency.choice_modules import labels_of_modules
 from hubserve.latency.tables.build import BuildPlan, build_table, check_table, default_path
-from hubserve.latency.tables.interpolation import fit_costs
+from hubserve.latency.tables.interpolation import OperationEstimator, fit_costs
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
 from hubserve.latency.tables.operation_onnx import time_operation
 from hubserve.latency.tables.records import NetworkTime, OperationTime, TableError
-from hubserve.operations import Operation, arch_operations
+from hubserve.operations import Operation, arch_operations, parse_key
 from hubserve.space import ModelSpace
 
 
@@ -126,6 +126,12 @@ class TestAdditive:
         found = less.explain(SPACE, arch)
         assert found.measured < 0.7
         assert found.ms == pytest.approx(net_ms(arch), rel=0.5)
+
+    def test_a_few_small_operations_like_it(self):
+        """Too few for a fit: as many elements take as long, however few they are."""
+        known = "add 1x8x4x4 -> 1x8x4x4"
+        estimator = OperationEstimator({known: 0.5})
+        assert estimator.estimate(parse_key(known)) == pytest.approx(0.5)
 
     def test_nothing_like_it(self, tmp_path):
         table = build(tmp_path / "t.json", BuildPlan(archs=1, fit_nets=0, check_nets=0))
@@ -340,6 +346,15 @@ class TestOldFiles:
         again = table.recalibrated(get_space("NasBench201", expected["package"]["settings"]))
         assert again.calibration.model_dump() == pytest.approx(table.calibration.model_dump(), rel=1e-6, abs=1e-9)
         assert again.error.model_dump() == pytest.approx(table.error.model_dump(), rel=1e-6)
+
+    def test_a_copy_predicts_by_its_own_calibration(self):
+        expected = json.loads(self.GOLDEN.with_name("expected.json").read_text())
+        space, arch = get_space("NasBench201", expected["package"]["settings"]), expected["latency_table"]["arch"]
+        table = LatencyTable.load(self.GOLDEN)
+        before = table.predict(space, arch)
+        table.networks = [net.model_copy(update={"ms": 10 * net.ms}) for net in table.networks]
+        assert table.recalibrated(space).predict(space, arch) == pytest.approx(10 * before, rel=0.2)
+        assert table.predict(space, arch) == before
 
 
 def test_labels_of_modules_by_hand():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from random import Random
 
 import pytest
 import torch
+from torch import nn
 
 from hubserve.errors import StrategyError
+from hubserve.space import ModelSpace
 from hubserve.strategy import DARTS, ENAS, Penalty, Proxyless
 from hubserve.strategy.oneshot.arch_costs import MeasuredCost
 from hubserve.strategy.oneshot.cost_table import CostTable
@@ -55,6 +58,20 @@ class TestCostTable:
             assert value.grad[3] > 0 > value.grad[0] == pytest.approx(float(value.grad[4]), rel=0.01)
 
 
+def test_a_choice_with_a_single_answer_costs_what_it_costs():
+    """Here of all of its three inputs: no probabilities are learnt."""
+
+    @dataclass(frozen=True)
+    class Inputs(ModelSpace):
+        def build(self, pick):
+            chosen, width = pick.inputs("i", 3, 3), pick("w", (1, 2))
+            return nn.Linear(len(chosen), width)
+
+    space = Inputs()
+    table = CostTable(space, lambda arch: 10.0 * len(arch["i"]) + arch["w"], Random(0))
+    assert float(table.expected({"w": torch.tensor([1.0, 0.0])})) == pytest.approx(table.estimate({"i": [0, 1, 2], "w": 1}))
+
+
 class TestPenalty:
     @pytest.mark.parametrize(
         ("nonlinear", "cost", "expected"),
@@ -75,6 +92,7 @@ class TestPenalty:
     def test_multiplies(self):
         penalty = Penalty("macs", 100.0, scale=0.5, aggregate="mul")
         assert float(penalty.apply(torch.tensor(3.0), 400.0)) == pytest.approx(6.0)
+        assert float(penalty.apply(torch.tensor(-3.0), 400.0)) == pytest.approx(-1.5), "a reward falls as the cost rises"
 
     def test_its_gradient_goes_through_the_cost(self):
         cost = torch.tensor(150.0, requires_grad=True)
