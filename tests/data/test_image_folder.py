@@ -57,6 +57,10 @@ class TestWnids:
         root = folder("val/n02123045/1.jpg", "train/n01440764/2.jpg", "train/other/3.jpg")
         assert found(labelled_images(root, IMAGENET), root) == {"val/n02123045/1.jpg": 281}
 
+    def test_the_only_part_is_that_of_training(self, folder):
+        root = folder("train/n02123045/1.jpg")
+        assert found(labelled_images(root, IMAGENET), root) == {"train/n02123045/1.jpg": 281}
+
     def test_not_for_a_model_of_other_classes(self, folder):
         with pytest.raises(DatasetError, match=r"'n02123045' is neither a WordNet id nor one of the model's 10 labels"):
             labelled_images(folder("n02123045/1.jpg", "n07920052/1.jpg"), CIFAR10)

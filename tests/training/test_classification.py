@@ -13,7 +13,7 @@ from hubserve.errors import DivergedError, EvaluatorError, TrialPruned
 from hubserve.evaluator import Classification, Regression, Trial, load_dataset
 from hubserve.hub import DARTS
 from hubserve.hub.pretrained import load_weights
-from hubserve.training.settings import WITHOUT_EFFECT, TrainerArguments, TrainingSettings
+from hubserve.training.settings import WITHOUT_EFFECT, TrainerArguments, TrainingSettings, limit
 from tests.training.nets import Mlp, blobs
 
 ARCH = {"width": 64}
@@ -300,3 +300,8 @@ def test_the_type_of_further_settings_has_those_that_are_known():
     assert set(hints) - set(known) == WITHOUT_EFFECT
     for evaluator in (Classification, Regression):
         assert get_type_hints(evaluator.__init__)["more_settings"] == Unpack[TrainerArguments]
+
+
+@pytest.mark.parametrize(("wanted", "used"), [(1.0, (0, 1, 8)), (0.3, (0, 1, 2)), (2, (0, 1, 2))])
+def test_a_share_of_the_batches(wanted, used):
+    assert tuple(limit(length, wanted) for length in (0, 1, 8)) == used
