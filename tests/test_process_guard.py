@@ -64,6 +64,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["end_soon", "file", "kill", "guard killed"])
 def test_within_five_seconds_nothing_is_left(process, tmp_path, how):
     folder = tmp_path / "work"

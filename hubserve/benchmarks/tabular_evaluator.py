@@ -69,7 +69,7 @@ class TabularEvaluator(Evaluator):
         return {name: self._score(row[name], trial) for name in dict.fromkeys(names)}
 
     def row(self, space: ModelSpace, arch: Arch) -> Row:
-        """Returns the row of an arch, with all columns of the table.
+        """Returns the row of an arch as the table holds it, with all columns; several training runs are a tuple of numbers.
 
         Raises:
             ArchError: The arch does not belong to the space.

@@ -102,6 +102,8 @@ def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, chec
 def manage(job_id: str | None, *, stop: bool, resume: bool, delete: bool, log: int, as_json: bool) -> None:
     """Carries out `hubserve jobs`: lists the runs of jobs, or shows, stops, resumes or deletes one.
 
+    A run that has ended stays as it is when it is stopped. Several options are carried out in the order stop, resume, delete.
+
     Args:
         job_id: Id of the run; None lists all runs.
         stop: Whether to stop the run.
@@ -111,8 +113,8 @@ def manage(job_id: str | None, *, stop: bool, resume: bool, delete: bool, log: i
         as_json: Whether to print a JSON document in place of tables.
 
     Raises:
-        JobError: An option needs a job and none is named, no run has that id (JobNotFoundError), or the run is in a state in
-            which it cannot be stopped, resumed or deleted.
+        JobError: An option needs a job and none is named, no run has that id (JobNotFoundError), the run to resume is running
+            or done, the run to delete is running, or a process cannot be started or ended.
     """
     if job_id is None:
         if stop or resume or delete or log:

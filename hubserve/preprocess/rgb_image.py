@@ -88,7 +88,7 @@ def load_rgb(image: Image.Image) -> Image.Image:
 
     In a TIFF whose 0 is white, black and white are exchanged. Colours of 16 bits keep their upper 8 bits. Transparent parts lie
     on white. EXIF data that cannot be read turn nothing. A JPEG that has all its pixels but no end marker is read, unless the
-    environment variable `REQUIRE_JPEG_END` refuses it. Pillow converts everything else.
+    environment variable HUBSERVE_REQUIRE_JPEG_END is 1, true, yes or on. Pillow converts everything else.
 
     Args:
         image: Image of Pillow, whose pixels may still be undecoded in its file. They are loaded, and a transparent colour in

@@ -108,11 +108,12 @@ class ExportPhase(BaseModel):
     """What the process of an export is doing; the content of phase.json.
 
     Attributes:
-        phase: "load" while the network is built, "export" while its formats are written and compared, then "done".
+        phase: "load" while the network is built, then "export" while its formats are written and compared, and also after that:
+            whether an export is done is shown by its package, see `ExportStatus`.
         message: One sentence with details.
     """
 
-    phase: Literal["load", "export", "done"] = "load"
+    phase: Literal["load", "export"] = "load"
     message: str = "the model is being built"
 
 

@@ -71,6 +71,8 @@ class BlendingPlan:
 def make_plan(networks: NetworkShapesCache) -> BlendingPlan:
     """Returns the plan for a space, made from the shapes of networks that differ from the largest one in a single choice.
 
+    Only shapes are compared, so blends of its `uncertain` labels may be inexact: `prove` finds out before the plan is used.
+
     Args:
         networks: The shapes of the space's networks, each with only the layers that its arch chooses (`layers=False`).
     """

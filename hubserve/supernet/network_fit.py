@@ -98,7 +98,7 @@ class FittedNetworks:
         if not cuts:
             return network
         first = cuts[0].name
-        given, targets = _inputs_of(first, (network, self._whole), images or in_chunks(self.images))
+        given, targets = _inputs_of(first, (network, self._whole), in_chunks(self.images) if images is None else images)
         names = list(self._blocks)
         of_targets = names.index(first)
         for cut in cuts:

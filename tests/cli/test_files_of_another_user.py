@@ -63,6 +63,7 @@ def of_versions(folder, model, name):
     return [*reading(folder, model, name), ["models", model], ["delete", model], store_export]
 
 
+@pytest.mark.slow
 def test_a_package_and_a_store_are_as_open_as_the_umask_says(folder, package):
     home = folder / "umask"
     published(home, package, "own")
@@ -80,6 +81,7 @@ def check_refused(said, commands, mode):
         assert "remove it" not in text, (command, found)
 
 
+@pytest.mark.slow
 def test_a_store_that_is_closed(folder, package):
     home = folder / "closed"
     published(home, package, "own")
@@ -100,6 +102,7 @@ def test_a_store_that_is_closed(folder, package):
     check_refused(run_as_nobody(commands, environment(folder, BENTOML_HOME=home), folder), commands, "0700")
 
 
+@pytest.mark.slow
 def test_a_server_needs_folders_that_its_user_cannot_make(folder, package):
     home = folder / "bare"
     published(home, package, "own")
@@ -109,6 +112,7 @@ def test_a_server_needs_folders_that_its_user_cannot_make(folder, package):
     assert "bare belongs to user root with mode 0755, and this is user nobody" in said["err"]
 
 
+@pytest.mark.slow
 def test_versions_that_are_closed(folder, package):
     home = folder / "parts"
     names = ("good", "name", "version", "manifest", "onnx")
@@ -145,6 +149,7 @@ def test_versions_that_are_closed(folder, package):
     assert sorted(path.name for path in models.iterdir()) == sorted(names)
 
 
+@pytest.mark.slow
 def test_a_file_of_aliases_that_is_closed(folder, package):
     home = folder / "aliases"
     published(home, package, "own")
@@ -159,6 +164,7 @@ def test_a_file_of_aliases_that_is_closed(folder, package):
     check_refused(run_as_nobody(commands, environment(folder, BENTOML_HOME=home), folder), commands, "0600")
 
 
+@pytest.mark.slow
 def test_packages_that_are_closed(folder, package):
     closed, parts = [], []
     for name in ("", "manifest.json", "labels.txt", "model.onnx"):
@@ -176,6 +182,7 @@ def test_packages_that_are_closed(folder, package):
     check_refused(said[len(closed) :], parts, "0600")
 
 
+@pytest.mark.slow
 def test_jobs_that_are_closed(folder, monkeypatch):
     home = folder / "runs"
     home.mkdir()
@@ -200,6 +207,7 @@ def test_jobs_that_are_closed(folder, monkeypatch):
     assert found[opened.id]["state"] == "queued"
 
 
+@pytest.mark.slow
 def test_a_folder_of_jobs_that_is_closed(folder, monkeypatch):
     home = folder / "jobs"
     home.mkdir()

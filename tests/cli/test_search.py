@@ -97,6 +97,7 @@ def test_data_that_cannot_be_used_leave_no_folder_in_the_foreground(hubserve, wr
     assert jobs.list_runs() == []
 
 
+@pytest.mark.slow
 def test_data_that_cannot_be_used_leave_a_refused_run_in_the_background(hubserve, write):
     run = jobs.find(hubserve("search", write(UNUSABLE_DATA), "--detach").fine().strip())
     until(lambda: jobs.read(run).state in jobs.FINAL, seconds=120)

@@ -55,6 +55,7 @@ class TestRay(RemoteConformance):
     def test_as_many_at_once_as_there_is_room_for(self, executor):
         assert executor.workers == 2
 
+    @pytest.mark.slow
     def test_an_experiment_runs_on_it(self, cluster, tmp_path):
         from hubserve.experiment import RayExecutor
 

@@ -42,7 +42,12 @@ def run_experiment(folder, name, storage, trials):
 
 @pytest.mark.parametrize(
     ("name", "sqlite", "trials", "kills"),
-    [("evolution", False, 40, 6), ("tpe", False, 30, 3), ("rl", False, 30, 3), ("evolution", True, 10, 2)],
+    [
+        ("evolution", False, 40, 6),
+        pytest.param("tpe", False, 30, 3, marks=pytest.mark.slow),
+        pytest.param("rl", False, 30, 3, marks=pytest.mark.slow),
+        pytest.param("evolution", True, 10, 2, marks=pytest.mark.slow),
+    ],
 )
 def test_the_history_is_that_of_a_search_left_alone(name, sqlite, trials, kills, tmp_path):
     alone, killed = tmp_path / "alone", tmp_path / "killed"

@@ -57,6 +57,7 @@ class BackwardClock(datetime):
         return datetime.now(tz) - timedelta(hours=cls.looks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_durations_of_a_search_are_whole(workers, tmp_path, monkeypatch):
     monkeypatch.setattr("optuna.storages.journal._storage.datetime", BackwardClock)

@@ -22,6 +22,7 @@ SLOW = {"cream-043", "spos"}
 """Mobile blocks with squeeze-and-excite, and shuffled channels. The others take up to 100 CPU seconds each."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", graded(IMAGE_CARDS, quick=QUICK, slow=SLOW))
 def test_every_card_exports_with_parity(name, tmp_path):
     card = load_card(name)

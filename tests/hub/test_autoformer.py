@@ -25,6 +25,7 @@ from hubserve.hub.registry import load_model
 from hubserve.weights_warning import WeightsWarning
 from tests.export.matrix import assert_exports
 from tests.hub.parity import assert_equals_fixture, fill, filling, fixture_input
+from tests.marks import slow_but
 
 SMALL = {"search_embed_dim": (16, 24), "search_num_heads": (1, 2), "search_depth": (1, 2, 3), "img_size": 32, "num_labels": 10}
 """Settings of a space whose networks are quick to run."""
@@ -69,7 +70,7 @@ class TestSpace:
 
 
 @pytest.mark.parametrize("form", ["subnet", "supernet"])
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", slow_but(PRESETS, {"tiny"}))
 def test_pre_searched_models_equal_nni(read, preset, form):
     """Three retrained subnets, and three supernets from which the same subnets inherit."""
     space = AutoFormer.preset(preset)

@@ -16,6 +16,7 @@ from hubserve.hub import SPACES, list_cards, load_card, load_model, read_card
 from hubserve.hub.autoformer_cards import SUPERNETS
 from hubserve.hub.registry import card_space
 from tests.hub.parity import assert_equals_fixture
+from tests.marks import slow_but
 
 OUR_OWN = {"efficientnet-lite0", "torchvision-mobilenetv2", "torchvision-mobilenetv3-large", "torchvision-mobilenetv3-small"}
 """Cards of image classifiers that NNI does not have."""
@@ -44,7 +45,11 @@ def test_how_many_there_are(fixture_of):
     assert len(SUPERNETS) == 3
 
 
-@pytest.mark.parametrize("name", ALIASES)
+QUICK = {"mobilenetv3-large-100", "acenas-m1", "proxyless-cpu", "cream-114", "spos", "darts-v2", "autoformer-tiny"}
+"""A model of each kind of network and of source."""
+
+
+@pytest.mark.parametrize("name", slow_but(ALIASES, QUICK))
 class TestAgainstNni:
     def test_network(self, fixture_of, name):
         fixture = fixture_of(name)

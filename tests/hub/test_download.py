@@ -170,6 +170,7 @@ def test_two_processes_ask_once(server, tmp_path):
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_download_is_resumed(server, download, tmp_path):
     release = threading.Event()
 

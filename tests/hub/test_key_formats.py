@@ -43,7 +43,7 @@ SAME_NETWORKS = {
 """Card -> whose names, and their network of the same shape."""
 
 
-@pytest.mark.parametrize("size", [96, 65])
+@pytest.mark.parametrize("size", [96, pytest.param(65, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SAME_NETWORKS)
 def test_the_same_logits(name, size):
     key_format, make = SAME_NETWORKS[name]

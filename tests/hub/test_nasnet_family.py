@@ -12,6 +12,7 @@ from hubserve.blocks import AuxiliaryHead, Cell, FactorizedReduce
 from hubserve.errors import SpaceError
 from hubserve.hub import DARTS, ENAS, PNAS, AmoebaNet, NASNet, load_card
 from hubserve.hub.registry import card_space
+from tests.marks import slow_but
 
 ALL = [NASNet, ENAS, AmoebaNet, PNAS, DARTS]
 SMALL = {"width": 4, "num_cells": 3}
@@ -27,7 +28,7 @@ def on_meta(space, arch=None):
         return space.freeze(arch or space.random(Random(0)))
 
 
-@pytest.mark.parametrize("space", ALL)
+@pytest.mark.parametrize("space", slow_but(ALL, {PNAS, DARTS}))  # All nodes are joined, and the loose ones alone.
 class TestEverySpace:
     def test_count_by_hand(self, space):
         inputs = 1

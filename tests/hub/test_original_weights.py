@@ -63,7 +63,10 @@ def write_original(fixture, state, folder):
     return path
 
 
-@pytest.mark.parametrize("name", NAMES)
+OF_EACH_FORMAT = set({Path(name).suffix: name for name in NAMES if isinstance(name, str)}.values())
+
+
+@pytest.mark.parametrize("name", slow_but(NAMES, OF_EACH_FORMAT) if FILES else NAMES)
 def test_the_logits_of_the_original_code(name, tmp_path):
     fixture = oracle(name)
     path = write_original(fixture, original_state(fixture), tmp_path)

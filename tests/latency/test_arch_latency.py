@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hubserve.experiment import Constraint, NasExperiment
 from hubserve.latency import MeasuredLatency
 from hubserve.strategy import Random
 from tests.experiment.small import SHAPE, Small, Value
 
 
+@pytest.mark.slow
 def test_an_experiment_under_a_limit_on_latency(tmp_path):
     measured = MeasuredLatency(input_size=8, seconds=0.1)
 

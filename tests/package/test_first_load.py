@@ -52,6 +52,7 @@ def test_what_never_ends_is_ended(make, tmp_path):
     assert load._process.returncode == -signal.SIGALRM
 
 
+@pytest.mark.slow
 def test_it_ends_even_where_nobody_looks(tmp_path):
     load = started(endless_onnx.loop(), tmp_path, seconds=4)
     until(lambda: load._process.poll() is not None, 20)
@@ -119,6 +120,7 @@ def test_a_call_that_hangs_is_ended_and_frees_its_thread(tmp_path):
         assert pool.submit(engine.classify, BLACK).result(20).predictions
 
 
+@pytest.mark.slow
 def test_openvino_gives_a_call_up(tmp_path):
     pytest.importorskip("openvino")
     # In a process of its own: the call cannot be ended, and takes a core as long as its process.
@@ -143,6 +145,7 @@ os._exit(0)
     assert third.startswith("LateAnswerError 1 calls of OpenVINO did not end")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [endless_onnx.loop, endless_onnx.loop_for_white], ids=["loading", "inference"])
 @pytest.mark.parametrize("command", ["predict", pytest.param("eval", marks=pytest.mark.slow)])
 def test_a_command_ends_by_ctrl_c(make, command, tmp_path):

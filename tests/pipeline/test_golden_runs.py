@@ -16,8 +16,8 @@ from hubserve.pipeline import run_here
 GOLDEN = Path(__file__).parent.parent / "golden"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())["runs"]
 CONTINUED = [name for name, facts in EXPECTED.items() if "resumed" in facts]
-QUICK = {"golden_killed_search", "golden_killed_gumbel", "golden_killed_profile"}
-"""A search and a supernet that were killed, and a package without its profile."""
+QUICK = {"golden_killed_search"}
+"""A search that was killed."""
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def test_over_http_files_outside_of_the_roots_are_not_read(tmp_path):
         resolve_job(job, where=tmp_path / "data", limits=limits)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_is_not_tested_on_images_that_it_trained_on(tmp_path):
     make(tmp_path / "mine", {"cat": 20, "dog": 20})
     run = jobs.create(search_on({"name": "folder", "folder": str(tmp_path / "mine"), **settings()}))

@@ -56,6 +56,7 @@ def test_code_of_ones_own_is_refused_over_http(tmp_path):
         check_definition(job("optuna.pruners:ThresholdPruner"), jobs.JobLimits(roots=(tmp_path,)))
 
 
+@pytest.mark.slow
 def test_a_search_ends_trials_early(home):
     definition = short(
         pruner={"name": "SuccessiveHalving", "arguments": {"reduction_factor": 2}},

@@ -39,6 +39,7 @@ def test_it_begins_with_the_weights_of_the_search(strategy):
     assert manifest["provenance"]["weights"] == "fine-tuned"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["new", "inherited"])
 def test_a_killed_retraining_goes_on(monkeypatch, start):
     monkeypatch.setattr("hubserve.pipeline.status_writer.PAUSE_SECONDS", 0.0)

@@ -112,6 +112,7 @@ def test_interrupted_at_every_phase_it_ends_as_without(begun, weights):
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

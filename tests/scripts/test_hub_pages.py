@@ -46,6 +46,7 @@ def test_links_lead_somewhere(pages):
             assert (DOCS / target).is_file(), f"{name} links to {target}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_cards())
 def test_size_is_near_what_was_published(models, name):
     """Authors round, count batch norms or squeeze-and-excite differently, or leave out a bias: within 7 %."""

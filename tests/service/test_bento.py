@@ -97,6 +97,7 @@ def check_it_classifies(url: str, log: Path, models: Path) -> None:
     assert log.read_text().count("answers for requests that name no model") == 1
 
 
+@pytest.mark.slow
 def test_a_built_bento_serves(server, tag, tmp_path):
     command = [sys.executable, "-m", "bentoml", "serve", tag]
     with serving(command, server.home, tmp_path / "log", tmp_path, {}) as url:

@@ -140,6 +140,7 @@ def finished(url) -> Iterator[JobStatus]:
     jobs.delete(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, pytest.param(360, marks=pytest.mark.slow)])
 def test_what_a_finished_fine_tuning_found(page, finished, album, width):  # noqa: F811
     page.set_viewport_size({"width": width, "height": 800})

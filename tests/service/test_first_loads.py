@@ -55,6 +55,7 @@ def working_processes() -> int:
     return found
 
 
+@pytest.mark.slow
 def test_the_next_version_loads_meanwhile_and_deleting_helps(home, endless, monkeypatch):
     monkeypatch.setenv("HUBSERVE_LOAD_SECONDS", "300")
     publish(home, endless, "v1")
@@ -82,6 +83,7 @@ def test_the_next_version_loads_meanwhile_and_deleting_helps(home, endless, monk
         assert states(url) == {"small:v2": "loaded"}
 
 
+@pytest.mark.slow
 def test_what_does_not_end_is_refused_with_its_reason(home, endless, monkeypatch):
     monkeypatch.setenv("HUBSERVE_LOAD_SECONDS", "4")
     publish(home, small_package().path, "v1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import anyio
+import pytest
 from anyio import to_thread
 
 from hubserve.cards.card import list_cards
@@ -12,6 +13,7 @@ from hubserve.service import local_cards
 from hubserve.service.local_cards import LocalCards
 
 
+@pytest.mark.slow
 def test_names_are_found_and_kept(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "home"))
     cards = LocalCards()

@@ -117,6 +117,7 @@ def chunked(body: Iterable[bytes]) -> Iterator[bytes]:
 BEARER = f"Authorization: Bearer {TOKEN}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("headers", "status"),
     [(("Content-Length: 120000000",), 401), ((BEARER, "Content-Length: 120000000"), 413)],
@@ -168,6 +169,7 @@ def test_json_up_to_the_limit_of_other_bodies(limited, body):
     assert found.megabytes < SMALL_MB
 
 
+@pytest.mark.slow
 def test_a_body_that_comes_slowly(limited):
     begin = time.monotonic()
     assert sent(limited[0], "POST", "/exports", ([b"{"]), "Content-Length: 100", BEARER) == 408

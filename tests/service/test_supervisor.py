@@ -93,6 +93,7 @@ def test_only_the_port_that_was_asked_for_can_be_opened(running):
     assert listening(running.process.pid) == {f"tcp 127.0.0.1:{running.port}"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_another_user_finds_no_token(running):
     """Tried as nobody: memory and environment of each process, and all files that they made."""
@@ -137,6 +138,7 @@ def test_metrics_survive_a_second_start_at_the_same_port(running):
     assert running.metric("hubserve_requests_total") >= before
 
 
+@pytest.mark.slow
 def test_gauges_do_not_grow_with_a_crash(running):
     def loaded() -> bool:
         return (
@@ -201,6 +203,7 @@ def test_a_full_disk_ends_no_worker(tmp_path, workers):
         stop(process)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "how"),
     [

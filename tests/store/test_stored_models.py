@@ -147,6 +147,7 @@ class TestAFailedPublishLeavesNothing:
             store.publish(tmp_path / "changed")
         assert files_of(home) == before
 
+    @pytest.mark.slow
     def test_on_a_disk_that_fills_up_half_way(self, home, first, second, processes, tmp_path):
         """Some of the files fit; the largest do not."""
         store.publish(first.path)
@@ -416,6 +417,7 @@ class TestModelsThatCameWithABento:
 
 
 class TestSeveralProcesses:
+    @pytest.mark.slow
     def test_killed_at_any_moment(self, home, first, second, processes):
         """Every version that is listed is whole, and the store goes on working."""
         store.publish(first.path)

@@ -50,6 +50,7 @@ def test_evolution_beats_random_early(table):
     assert evolved < 0.8 < mean_regret(lambda seed: Random(seed=seed), table, 150, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "n"), [(lambda seed: PolicyBasedRL(seed=seed), 200), (lambda seed: TPE(seed=seed), 80)])
 def test_learning_beats_random(table, make, n):
     assert mean_regret(make, table, n, 4) < mean_regret(lambda seed: Random(seed=seed), table, n, 12)

@@ -98,6 +98,7 @@ class TestWhatIsSampled:
         assert nets("NasBench101").blended == frozenset()
         assert nets("DARTS").sampled == {"width", "depth"}
 
+    @pytest.mark.slow
     def test_nothing_where_masks_are_exact(self, nets):
         for name in ("MobileNetV3Space", "AutoFormer", "ShuffleNetSpace-channels", "ProxylessNAS", "NasBench201", "Small"):
             assert nets(name).sampled == frozenset(), name

@@ -15,9 +15,12 @@ from hubserve.errors import ArchError, SupernetError
 from hubserve.space import ModelSpace
 from hubserve.supernet import SharedOptimizer, Supernet
 from hubserve.supernet.shared_tensors import window
+from tests.marks import slow_but
 from tests.supernet.spaces import CHANNELS, TINY, Small, images
 
 SPACES = {**TINY, "ShuffleNetSpace-channels": CHANNELS, "Small": Small()}
+QUICK = {"Small", "NasBench201", "ProxylessNAS", "AutoFormer", "ShuffleNetSpace-channels"}
+"""One of each kind of choice: of layers, on edges, of numbers, of widths."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def supernets():
     return get
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", slow_but(SPACES, QUICK))
 class TestEverySpace:
     def test_a_subnet_is_the_extracted_network(self, supernets, name):
         net, rng = supernets(name), Random(3)

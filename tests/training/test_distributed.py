@@ -66,6 +66,7 @@ def everywhere(devices, model, trained):
     return scores, devices.total(torch.tensor(scores["val_loss"])).item(), pack(model), devices.total(weights.clone()).tolist()
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_steps_of_one_and_agree():
     alone = Net()
     expected = evaluator(16).fit(alone, Trial(seed=4))

@@ -83,7 +83,10 @@ def _latency_ms(space: ModelSpace, arch: Arch, input_shape: Inputs) -> float:
 
 
 def shape_of(x: Any) -> Inputs:
-    """Returns the shape of one input of the batch `x`, without the batch axis; for integers, a tuple of the first input itself.
+    """Returns one input of the batch `x` as `complexity` takes it.
+
+    For floating point numbers that is its shape without the batch axis. For other types, whose values matter, it is the tuple
+    of one tensor: the first input as a batch of one, (1, ...), on the CPU.
 
     Raises:
         StrategyError: `x` is not a tensor.

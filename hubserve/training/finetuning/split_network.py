@@ -31,7 +31,9 @@ class SplitNetwork:
 
 
 def split_for(model: nn.Module, example: Tensor, recipe: FineTuneRecipe) -> SplitNetwork:
-    """Divides a network as a recipe says: its early layers are those whose weights the recipe keeps.
+    """Divides a network after its early layers if the recipe has early_layers = "frozen", as `split_network` does.
+
+    With "train", or if the network cannot be divided, `early` and `shape` of the result are None.
 
     Args:
         model: Network in eval mode.

@@ -43,6 +43,7 @@ def run(name, folder, on_step=None):
     return STRATEGIES[name]().run(Small(), Noise(epochs=3), seed=3, folder=folder, on_step=on_step, device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "moment"),
     [
