@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,7 @@ LOADS_TORCH = {"package/torch_runners.py", "package/executorch_runner.py"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
 def imports(path: Path) -> list[tuple[str, bool]]:
     """(module, whether it stands inside a function) for each import of a file."""
     tree = ast.parse(path.read_text())

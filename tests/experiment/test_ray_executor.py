@@ -42,6 +42,7 @@ def local_ray():
     return RayExecutor(2)
 
 
+@pytest.mark.slow
 class TestRay(RemoteConformance):
     make = staticmethod(local_ray)
 

@@ -62,6 +62,7 @@ def test_in_an_environment_of_its_own(bare_python, tmp_path):
     assert answers["cat.jpg"][0][0] in text.splitlines()[1]
 
 
+@pytest.mark.slow
 def test_under_an_ascii_locale_it_prints_escapes(tmp_path):
     labels = ("\u00e9t\u00e9", "\u9752", *map(str, range(5)))
     package = write_package(replace(small_source(), labels=labels), tmp_path / "p", formats=("onnx",))

@@ -149,6 +149,7 @@ def test_damaged_weights(fuzzed, data):
     told(lambda: rebuild_model(put_anew(fuzzed, WEIGHTS, content)))
 
 
+@pytest.mark.slow
 @FEW
 @given(data=st.data())
 def test_a_damaged_network(fuzzed, data):

@@ -186,6 +186,7 @@ class TestForms:
         assert export_torchscript(ExportableModel(model, EXAMPLE), tmp_path / "m.pt") == "traced"
         assert check_parity(EagerRunner(model), TorchScriptRunner(tmp_path / "m.pt"), BATCHES).passed
 
+    @pytest.mark.slow
     def test_no_warning_reaches_the_user(self, model, tmp_path, recwarn, capfd):
         export_onnx(ExportableModel(model, EXAMPLE), tmp_path / "m.onnx")
         export_torchscript(ExportableModel(model, EXAMPLE), tmp_path / "m.pt")

@@ -218,6 +218,7 @@ def test_no_member_is_lost_or_doubled_though_its_process_is_killed_between_them(
         assert "search-front.svg" in package.manifest.files
 
 
+@pytest.mark.slow
 def test_a_member_that_misses_the_limit_when_it_is_measured_again_is_left_out(home, monkeypatch):
     """Only the measurements are made up."""
     monkeypatch.setattr(ResolvedSearch, "latency", lambda self: lambda space, arch: {"latency_ms": 1.0})

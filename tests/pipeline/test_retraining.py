@@ -24,6 +24,7 @@ def run(definition):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", [{"name": "Random"}, SPOS], ids=["trial", "supernet"])
 def test_it_begins_with_the_weights_of_the_search(strategy):
     """With a learning rate of next to nothing, they are the weights in the end."""

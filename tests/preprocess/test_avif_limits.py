@@ -34,6 +34,7 @@ def test_tiles_and_metadata_are_no_obstacle():
     assert decode_pixels(data).shape == (700, 700, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_more_pixels_in_the_stream_than_in_the_box(mode):
     """Before: the AV1 stream of 49 megapixels was decoded, and scaled to 100 x 100."""

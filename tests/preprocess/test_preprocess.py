@@ -365,6 +365,7 @@ class TestWork:
 ALSO_SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("large webp without its pixels", "huge png", "png bomb")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["half a png", "half a jpeg", *ALSO_SLOW])
 def test_an_error_that_is_kept_keeps_no_image(name):
     (body,) = (body for body in wrong_bodies() if body.name == name)

@@ -99,6 +99,7 @@ def test_another_host(bench, options):
     assert set(server.seen) == {("/classify", f"{ELSEWHERE}:{server.server_port}", "Bearer secret", 3)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("after", "path"),
     [

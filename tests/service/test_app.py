@@ -227,6 +227,7 @@ class TestAround:
         server.hubserve("delete", "newcomer")
 
 
+@pytest.mark.slow
 def test_the_same_accuracy_over_http(server, shared):
     names = labels("imagenet-1k")
     pictures = labelled_images(shared / "data" / "imagenet_samples", names)

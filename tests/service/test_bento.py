@@ -118,6 +118,7 @@ def test_a_container_serves_what_the_bento_brought(image, tmp_path):
         assert ("came with the bento" in log.read_text()) == brought
 
 
+@pytest.mark.slow
 def test_the_image_has_a_folder_for_a_volume(image):
     """The script that makes it runs as root, before the user changes to that of BentoML."""
     run = image.dockerfile.index("./env/docker/script__")

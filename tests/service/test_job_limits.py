@@ -160,6 +160,7 @@ def test_a_network_that_is_too_large_is_not_built(settings):
     assert "more than the" in answer["message"], "its seconds or its memory ended it"
 
 
+@pytest.mark.slow
 def test_one_hung_export_can_be_stopped(client, monkeypatch, tmp_path):
     """Its process ignores SIGTERM; the next export may start 5 s later, and the server could have been started again."""
     (tmp_path / "hangs.py").write_text(

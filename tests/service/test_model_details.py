@@ -16,6 +16,7 @@ from tests.export.nets import small_source
 from tests.stores import service_over, small_package, store_at
 
 
+@pytest.mark.slow
 def test_the_test_accuracy_of_a_model(tmp_path, monkeypatch):
     monkeypatch.setenv("HUBSERVE_DEVICE", "cpu")
     source, true = small_source("tested"), np.arange(70) % 7

@@ -142,6 +142,7 @@ def test_a_body_is_not_read_before_the_token_and_its_size_are_known(limited, hea
     assert found.seconds < SHORT
 
 
+@pytest.mark.slow
 def test_a_body_in_chunks_says_no_size(limited):
     with measuring(limited) as found:
         for method, path in [*CHANGES, ("POST", "/nowhere"), ("GET", "/models")]:
@@ -152,12 +153,14 @@ def test_a_body_in_chunks_says_no_size(limited):
     assert found.seconds < SHORT
 
 
+@pytest.mark.slow
 def test_who_waits_for_100_continue_is_not_asked_for_a_body_that_is_refused(limited):
     for headers, status in (((), 401), ((BEARER,), 413)):
         expect = ("Expect: 100-continue", "Content-Length: 120000000", *headers)
         assert sent(limited[0], "POST", "/exports", (), *expect) == status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [b'{"a": [' + b"[]," * 30_000 + b"[]]}", b"[" * 99_000, b"".join(keys(1))[:90_000]])
 def test_json_up_to_the_limit_of_other_bodies(limited, body):
     with measuring(limited) as found:
@@ -193,6 +196,7 @@ BODIES: dict[str, Callable[[], Iterable[bytes]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BODIES)
 def test_json_up_to_the_limit_of_a_body_keeps_nobody_waiting(limited, name):
     with measuring(limited) as found:
@@ -206,6 +210,7 @@ def test_json_up_to_the_limit_of_a_body_keeps_nobody_waiting(limited, name):
     assert found.megabytes < 120, "the body itself, in pieces and whole"
 
 
+@pytest.mark.slow
 def test_an_output_is_asked_for_once(limited):
     tensor = {"name": "images", "shape": [4, 3, 32, 32], "datatype": "FP32", "data": [0.5] * 4 * 3 * 32 * 32}
     url = f"{limited[0].url}/v2/models/small/infer"
@@ -224,6 +229,7 @@ def test_an_output_is_asked_for_once(limited):
     assert found.megabytes < SMALL_MB
 
 
+@pytest.mark.slow
 def test_more_slow_connections_than_files(limited):
     """With 1,024 files allowed, 1,100 clients that send their headers slowly do not stop the others."""
     host, port = limited[0].url.removeprefix("http://").split(":")
@@ -238,6 +244,7 @@ def test_more_slow_connections_than_files(limited):
     assert found.seconds < SHORT
 
 
+@pytest.mark.slow
 def test_no_line_of_the_log_is_a_client_s(limited):
     sent(limited[0], "GET", "/a%0Aforged%1B%5B31m%E2%80%A8%C2%85", ())
     until(lambda: "/a\\nforged\\x1b[31m\\u2028\\x85 404" in limited[0].log.read_text("utf-8"))

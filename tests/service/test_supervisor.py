@@ -117,6 +117,7 @@ for path in {[f"/proc/{pid}/{name}" for pid in pids for name in ("environ", "mem
     assert {f"/proc/{pid}/cmdline" for pid in remaining} <= set(ran.stdout.split()) <= {f"/proc/{pid}/cmdline" for pid in pids}
 
 
+@pytest.mark.slow
 def test_metrics_survive_a_second_start_at_the_same_port(running):
     for _ in range(4):
         httpx2.post(f"{running.url}/classify", content=photo("coffee"), timeout=30).raise_for_status()

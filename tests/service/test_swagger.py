@@ -79,6 +79,7 @@ def page(browser, url):
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_all_operations_are_listed_and_can_be_tried(page, url):
     headers = {"Authorization": f"Bearer {READ}"}
     document = httpx2.get(f"{url}/docs.json", headers=headers).json()

@@ -91,6 +91,7 @@ class Zeros:
         return bytes(length)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False], ids=["before the manifest", "after it"])
 def test_what_expands_is_refused_at_once(home, tmp_path, files, before):
     path = zeros_after(

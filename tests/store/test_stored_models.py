@@ -445,6 +445,7 @@ class TestSeveralProcesses:
         assert store.resolve("endless").package.manifest == second.manifest
         assert store.publish(second.path, name="endless", version="afterwards") == store.resolve("endless")
 
+    @pytest.mark.slow
     def test_the_same_version_at_once_is_stored_once(self, race):
         with store_at(race[0]):
             models = store.list_models()

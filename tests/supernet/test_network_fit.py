@@ -55,6 +55,7 @@ class TestBothSpaces:
         with torch.no_grad():
             torch.testing.assert_close(fitted.network(largest)(x), supernet.network.eval()(x))
 
+    @pytest.mark.slow
     def test_every_arch_can_be_fitted_and_its_features_come_nearer(self, space):
         supernet, fitted = whole_of(space)
         x, rng = fitted.images, Random(1)

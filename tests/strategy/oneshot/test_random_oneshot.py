@@ -60,6 +60,7 @@ def test_a_filter_holds_for_each_path():
     assert all(by_function.draw()["cell/0_1"] == "none" for _ in range(20))
 
 
+@pytest.mark.slow
 def test_a_filter_that_refuses_everything_says_so():
     with pytest.raises(StrategyError, match="refused 100 archs in a row"):
         RandomOneShot(RangeFilter("macs", max=1)).run(TINY["NasBench201"], Noise(), device="cpu")

@@ -8,6 +8,7 @@ import torch
 from hubserve.errors import StrategyError, SupernetError
 from hubserve.strategy import DARTS, ENAS, GumbelDARTS, Proxyless, RandomOneShot
 from hubserve.strategy.oneshot import base
+from tests.marks import slow_but
 from tests.strategy.oneshot.data import Noise
 from tests.supernet.spaces import TINY, Small
 
@@ -21,7 +22,11 @@ STRATEGIES = {
 }
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+QUICK = {"Proxyless", "sandwich"}
+"""One that learns probabilities, and one that does not."""
+
+
+@pytest.mark.parametrize("name", slow_but(STRATEGIES, QUICK))
 def test_goes_on_as_if_nothing_had_happened(name, tmp_path):
     space = TINY["NasBench101"] if name == "ENAS" else Small()
     whole = STRATEGIES[name]().run(space, Noise(epochs=3), seed=3, device="cpu")
@@ -45,7 +50,7 @@ def test_goes_on_as_if_nothing_had_happened(name, tmp_path):
     assert all(torch.equal(tensor, expected[key]) for key, tensor in resumed.supernet.state_dict().items())
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", slow_but(STRATEGIES, QUICK))
 def test_a_finished_run_trains_no_more_and_ends_the_same(name, tmp_path):
     # As after a kill between the last checkpoint and whatever the caller does with the result.
     space = TINY["NasBench201"]
@@ -72,7 +77,7 @@ class Scheduled(Noise):
         return None if self.schedule is None else self.schedule(optimizer, total_steps)
 
 
-@pytest.mark.parametrize("name", ["DARTS", "Proxyless", "ENAS", "sandwich"])
+@pytest.mark.parametrize("name", slow_but(["DARTS", "Proxyless", "ENAS", "sandwich"], QUICK))
 def test_more_epochs_than_before_are_those_of_the_longer_run(name, tmp_path):
     space = TINY["NasBench201"]
     whole = STRATEGIES[name]().run(space, Scheduled(epochs=3), seed=3, device="cpu")

@@ -24,6 +24,7 @@ def by_class(n: int, n_classes: int) -> TensorDataset:
     return TensorDataset(images(n), torch.arange(n) * n_classes // n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOOKS)
 def test_all_classes_in_each_batch_and_all_batches_in_time(name, monkeypatch, tmp_path):
     make, kind, step, targets_of = LOOKS[name]

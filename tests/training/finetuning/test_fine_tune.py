@@ -104,6 +104,7 @@ def test_stopped_while_features_are_computed_it_ends_as_without(tmp_path, images
     assert all(torch.equal(tensor, resumed.state_dict()[name]) for name, tensor in alone.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_after_an_image_is_removed_the_features_are_those_of_the_others(tmp_path, part):
     """They are found by place: those of the killed run would be one place off, and have the labels of others."""
