@@ -53,6 +53,7 @@ def said(tmp_path_factory):
         yield place, dict(zip(COMMANDS, found, strict=True)), sorted(path.name for path in place.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_folder_that_cannot_be_written(command, said):
     place, found, left = said
@@ -63,6 +64,7 @@ def test_a_folder_that_cannot_be_written(command, said):
     assert left == ["package"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name.split()[0] in ("draw", "store-export") or "--" in name])
 def test_a_folder_that_is_a_file(command, hubserve, tmp_path):
     place = tmp_path / "file"
@@ -73,6 +75,7 @@ def test_a_folder_that_is_a_file(command, hubserve, tmp_path):
     assert str(place) in said.refused("OutputError")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["profile --save", "profile --html", "draw --out", "store-export"])
 def test_a_folder_that_does_not_exist(command, hubserve, tmp_path):
     place = tmp_path / "missing"

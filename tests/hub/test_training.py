@@ -69,6 +69,7 @@ def test_the_loss_falls(name, digits):
     assert min(history[-3:]) < 0.8 * history[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["NASNet", "ENAS", "AmoebaNet", "PNAS", "DARTS"])
 @pytest.mark.parametrize("dataset", ["cifar", "imagenet"])
 def test_the_auxiliary_head_trains(name, dataset):

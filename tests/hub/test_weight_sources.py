@@ -180,6 +180,7 @@ class TestPins:
         assert fetch(WeightSource(url=url, sha256=SHA256), progress=False).read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 class TestMirrorsOfOtherSchemes:
     """S3 and a Hugging Face hub on loopback; the URL itself answers nothing."""
 

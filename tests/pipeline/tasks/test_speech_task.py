@@ -34,6 +34,7 @@ def job(**changes):
     return jobs.parse_job(short(**(entries | changes)), where="it")
 
 
+@pytest.mark.slow
 def test_the_data_determine_the_space(tmp_path):
     found = resolve_job(job(), where=tmp_path)
     assert found.settings["vocab_size"] == len(SYMBOLS) + 1 == found.space.vocab_size
@@ -46,6 +47,7 @@ def test_the_data_determine_the_space(tmp_path):
     assert "input_size" not in found.facts()
 
 
+@pytest.mark.slow
 def test_batches_are_those_of_the_recipe(tmp_path):
     found = resolve_job(job(retrain=RECIPE | {"batch_size": 12}), where=tmp_path)
     assert [len(target.mel) for _, target in found.recipe_evaluator.train_batches(0)] == [8, 8, 8]
@@ -53,6 +55,7 @@ def test_batches_are_those_of_the_recipe(tmp_path):
     assert [len(inputs) for inputs, _ in found.test_evaluator.val_batches()] == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -74,12 +77,14 @@ def test_what_does_not_fit_is_reported_with_its_key(changes, message, tmp_path):
         resolve_job(job(**changes), where=tmp_path)
 
 
+@pytest.mark.slow
 def test_images_are_not_scored_by_their_loss(tmp_path):
     entries = {"objectives": ["val_loss"]}
     with pytest.raises(JobError, match=r"^objectives: val_loss: .* digits are scored by val_acc, which is maximized"):
         resolve_job(jobs.parse_job(short(**entries), where="it"), where=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_same_speech_only(home, tmp_path):
     run = jobs.create(short_text(job()))
     pin_data(resolve_job(job(), where=tmp_path), run)
