@@ -103,8 +103,9 @@ def read_csv(path: Path, key: str = "arch") -> Table:
     """Reads a table from a CSV file with a header.
 
     Args:
-        path: The file, in UTF-8, which may be compressed with gzip. A cell that can be parsed as a number becomes one.
-        key: Name of the column with the keys of the archs.
+        path: The file, in UTF-8, which may be compressed with gzip, whatever its name is. A cell that `float` accepts, such as
+            "nan" or "inf", becomes a float; other cells stay text.
+        key: Name of the column with the keys of the archs, which stay as they are written ("01"). The rows do not have it.
 
     Raises:
         EvaluatorError: The file cannot be read or has no rows, has no such column or two columns of the same name, a row has

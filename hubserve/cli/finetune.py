@@ -137,12 +137,14 @@ def data_entry(data: str) -> dict[str, str]:
 
 
 def name_of(data: Path | str) -> str:
-    """Makes the name of a job from the name of a file or folder, or of a data set of the Hugging Face hub.
+    """Makes the name of a job from the path of a folder or file, or from the text "hf://OWNER/NAME", which gives "owner_name".
 
-    It has at most 60 characters: small letters, digits, "_" and "-". It is "images" if the given name has none of these.
+    The ending of a file is dropped. Capital letters become small, other characters than ASCII letters, digits, "_" and "-"
+    become "_", and "_" and "-" at both ends are dropped. The name has at most 60 characters, and is "images" if none is left.
     """
     address = str(data).partition("hf://")[2]
-    stem = re.split("[:@]", address)[0] if address else Path(data).resolve().stem
+    place = Path(data).resolve()
+    stem = re.split("[:@]", address)[0] if address else place.name if place.is_dir() else place.stem
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-")[:60].strip("_-")
     return readable.lower() or "images"
 

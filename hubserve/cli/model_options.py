@@ -122,6 +122,8 @@ def drawn_arch(
 ) -> tuple[str, HubSpace, dict[str, Any]]:
     """Returns the title, the space and the arch that the options of `hubserve draw` name; an arch in a file is not checked.
 
+    The title is the name of the model, of the JSON file without its ending, or of the class of the space.
+
     Args:
         model: Package folder, alias, name or tag in the store, or pre-searched model; None takes `space`.
         space: Name or import path of a model space.
@@ -132,9 +134,10 @@ def drawn_arch(
     Raises:
         ExportError: The options exclude each other, or neither `model` nor `space` is given.
         ModelNotFoundError: No model has that name.
-        PackageError: The package is incomplete, or its space cannot or may not be imported; or `model` is a path that is not a
-            package.
-        SpaceError: There is no such space or setting.
+        PackageError: The package is incomplete, or the module of its space is not found or may not be imported; or `model` is a
+            path that is not a package.
+        StoreError: The store, or the file of aliases (AliasError), cannot be read.
+        SpaceError: There is no such space or setting, or the module of the space raises an error when it is imported.
         ArchError: A JSON file cannot be read, or is not an object.
     """
     if (model is None) == (space is None) or (model is not None and (arch is not None or settings is not None)):

@@ -20,13 +20,13 @@ It draws from the global random number generator of PyTorch."""
 
 @dataclass(frozen=True)
 class CropAndFlip:
-    """The augmentation of He et al. 2016 for CIFAR: crops each padded image at random and mirrors half of the crops.
+    """The augmentation of He et al. 2016 for CIFAR: crops each padded image at random, and mirrors it with probability 0.5.
 
     Calling it with images (n, 3, height, width) uint8 returns the augmented images in the same shape and type.
 
     Attributes:
         padding: Number of black pixels that are added on each side before the crop.
-        flip: Whether to mirror half of the crops, left to right.
+        flip: Whether each crop is mirrored, left to right, with probability 0.5.
     """
 
     padding: int = 4

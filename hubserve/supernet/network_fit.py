@@ -57,7 +57,8 @@ class FittedNetworks:
     def __init__(self, supernet: ElasticSupernet, images: Tensor) -> None:
         self._supernet = supernet
         self.images = images
-        self._whole = whole = supernet.network.eval()
+        # The supernet too: it gives its cached largest network, which is this one, its own mode whenever it is asked for it.
+        self._whole = whole = supernet.eval().network
         self._blocks = _blocks_of(whole)
         self._last = _last_of_stages(whole)
         self._inputs, self._outputs = _maps(whole, self._blocks, images)

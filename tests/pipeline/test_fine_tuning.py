@@ -177,3 +177,9 @@ def test_a_job_without_a_budget_takes_ten_minutes(begun):
 @pytest.mark.parametrize(("folder", "name"), [("/x/My Photos!", "my_photos"), ("/x/flowers", "flowers"), ("/x/--", "images")])
 def test_a_job_is_named_after_its_folder(folder, name):
     assert name_of(Path(folder)) == name
+
+
+def test_versions_of_a_folder_have_names_of_their_own(tmp_path):
+    (tmp_path / "flowers.v2").mkdir()
+    assert name_of(tmp_path / "flowers.v2") == "flowers_v2"
+    assert name_of(tmp_path / "flowers.csv") == "flowers"

@@ -8,7 +8,7 @@ from bentoml.exceptions import BentoMLException
 
 from tests.images import photo
 
-pytestmark = pytest.mark.xdist_group("server")
+pytestmark = [pytest.mark.xdist_group("server"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

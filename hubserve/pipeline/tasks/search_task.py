@@ -58,7 +58,7 @@ class SearchTask(abc.ABC):
 
     @property
     def part_sizes(self) -> dict[str, int]:
-        """Number of items of each part, by its name."""
+        """Number of items of each part, by its name: "train", "val" and "test"."""
         return dict(zip(PARTS, self.sizes, strict=True))
 
     @abc.abstractmethod

@@ -109,12 +109,16 @@ class RangeFilter:
 
 
 def make_penalty(penalty: Penalty | Mapping[str, Any] | None) -> Penalty | None:
-    """Returns a `Penalty` made from a dict of its attributes; any other argument is returned unchanged.
+    """Returns a `Penalty` made from a dict of its attributes; a `Penalty` and None are returned unchanged.
 
     Raises:
-        StrategyError: The dict has an unknown attribute, lacks a required one, or has a value that is not allowed.
+        StrategyError: The dict has an unknown attribute, lacks a required one, or has a value that is not allowed; or the
+            argument has another type.
     """
-    return _from_dict("penalty", Penalty, penalty)
+    made = _from_dict("penalty", Penalty, penalty)
+    if not isinstance(made, Penalty | None):
+        raise StrategyError(f"penalty = {penalty!r} is neither a Penalty nor a dict of its attributes")
+    return made
 
 
 def make_filter(

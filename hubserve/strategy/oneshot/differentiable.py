@@ -38,7 +38,7 @@ class DifferentiableStrategy(OneShotStrategy):
     Attributes:
         arc_learning_rate: Learning rate of the logits, above 0. Their optimizer is Adam with betas (0.5, 0.999) and weight
             decay 1e-3, as in the code of DARTS.
-        gradient_clip_val: Largest norm of all gradients of the weights together; None uses the evaluator's.
+        gradient_clip_val: Largest norm of all gradients of the weights together; 0 does not clip, None uses the evaluator's.
         log_prob_every_n_step: Number of steps, at least 1, after which the history records new probabilities; the rows between
             repeat the last ones.
         warmup_epochs: Number of epochs at the start, at least 0, in which only the weights are trained.
@@ -59,7 +59,7 @@ class DifferentiableStrategy(OneShotStrategy):
         if not self.arc_learning_rate > 0:
             raise StrategyError(f"arc_learning_rate = {self.arc_learning_rate} must be above 0")
         at_least(self, 1, "log_prob_every_n_step")
-        at_least(self, 0, "warmup_epochs")
+        at_least(self, 0, "warmup_epochs", "gradient_clip_val")
 
 
 class DifferentiableSearch(OneShotSearch):

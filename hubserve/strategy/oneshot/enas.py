@@ -57,7 +57,7 @@ class ENAS(OneShotStrategy):
         warmup_epochs: Number of epochs at the start, at least 0, in which archs are drawn at random and the controller does not
             learn.
         penalty: A `Penalty` of the reward for the cost of the drawn arch, or a dict of its attributes; None applies no penalty.
-        gradient_clip_val: Largest norm of all gradients of the weights together; None uses the evaluator's.
+        gradient_clip_val: Largest norm of all gradients of the weights together; 0 does not clip, None uses the evaluator's.
         learning_rate: Learning rate of the controller's optimizer, Adam, at least 0.
         final_samples: Number of archs that are drawn at the end, at least 1; the best of them is the result.
 
@@ -84,7 +84,7 @@ class ENAS(OneShotStrategy):
         object.__setattr__(self, "penalty", make_penalty(self.penalty))
         at_least(self, 2, "batches_per_update")
         at_least(self, 1, "final_samples")
-        at_least(self, 0, "warmup_epochs")
+        at_least(self, 0, "warmup_epochs", "gradient_clip_val")
         nni_update(self.update_kwargs, 5, None)  # Raises where a key is unknown.
 
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> EnasSearch:

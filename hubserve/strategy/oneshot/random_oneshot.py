@@ -14,6 +14,7 @@ from hubserve.strategy.oneshot.arch_costs import shape_of
 from hubserve.strategy.oneshot.base import OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import RangeFilter, make_filter
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
+from hubserve.strategy.settings_checks import at_least
 from hubserve.supernet import Supernet
 from hubserve.supernet.extreme_archs import largest_arch, smallest_arch
 from hubserve.supernet.residual_start import start_residuals_at_zero
@@ -43,7 +44,7 @@ class RandomOneShot(OneShotStrategy):
             space (see `largest_arch`). None trains a single random arch in each step. BigNAS and AttentiveNAS have 2.
         distill: Whether, with `sandwich`, all archs but the largest learn from its output in place of the targets.
         zero_residuals: Whether, with `sandwich`, residual blocks begin as the identity (see `start_residuals_at_zero`).
-        gradient_clip_val: Largest norm of all gradients together; None uses the evaluator's.
+        gradient_clip_val: Largest norm of all gradients together; 0 does not clip, None uses the evaluator's.
 
     Raises:
         StrategyError: `filter` is a dict that is not valid, or `sandwich` is not a number of at least 0; or, when run, the
@@ -61,6 +62,7 @@ class RandomOneShot(OneShotStrategy):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "filter", make_filter(self.filter))
+        at_least(self, 0, "gradient_clip_val")
         if self.sandwich is not None and (type(self.sandwich) is not int or self.sandwich < 0):
             raise StrategyError(
                 f"RandomOneShot: sandwich = {self.sandwich!r} must be at least 0, or None for one arch in each step"

@@ -34,7 +34,7 @@ class OneShotSearch(abc.ABC):
         evaluator: Computes the losses, and provides the optimizer and learning rate schedule of the weights.
         seed: Seed of all random draws of the search.
         total_steps: Number of training steps of all epochs together.
-        gradient_clip_val: Largest norm of all gradients of the weights together; None uses the evaluator's.
+        gradient_clip_val: Largest norm of all gradients of the weights together; 0 does not clip, None uses the evaluator's.
 
     Attributes:
         supernet: The supernet whose weights are trained.

@@ -42,7 +42,7 @@ class WeightTraining:
         supernet: The supernet whose weights are trained.
         evaluator: Creates the optimizer and the schedule.
         total_steps: Number of steps of the whole schedule.
-        gradient_clip_val: Largest norm of all gradients of a step together; None uses the evaluator's.
+        gradient_clip_val: Largest norm of all gradients of a step together; 0 does not clip, None uses the evaluator's.
 
     Attributes:
         group: The processes that train together; gradients are averaged over them. All must train the same networks.
@@ -177,7 +177,7 @@ class WeightTraining:
 
     def _take(self, optimizer: torch.optim.Optimizer) -> None:
         scaler = self._made.scaler
-        if self._clip is not None:
+        if self._clip:
             scaler.unscale_(optimizer)
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self._clip)

@@ -94,6 +94,15 @@ def test_gradients_are_clipped_as_the_evaluator_says_unless_the_strategy_says_ot
     assert torch.equal(weights(make(), gradient_clip_val=0.01), clipped)
     assert torch.equal(weights(make(gradient_clip_val=0.01), gradient_clip_val=5.0), clipped)
     assert not torch.equal(weights(make()), clipped)
+    assert torch.equal(weights(make(gradient_clip_val=0), gradient_clip_val=0.01), weights(make())), "0 does not clip"
+    with pytest.raises(StrategyError, match="gradient_clip_val = -1 must be at least 0"):
+        make(gradient_clip_val=-1)
+
+
+@pytest.mark.parametrize("make", [DARTS, ENAS])
+def test_a_penalty_is_one_or_its_attributes(make):
+    with pytest.raises(StrategyError, match="penalty = 'macs' is neither a Penalty nor a dict"):
+        make(penalty="macs")
 
 
 def test_it_trains_where_the_evaluator_says(monkeypatch):
