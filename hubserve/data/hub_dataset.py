@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,23 +83,40 @@ def _load(name: str, config: str | None, revision: str | None) -> dict[str, Any]
         DatasetError: The data set cannot be loaded.
         MissingExtraError: The library `datasets` is not installed.
     """
-    offline = os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0")
     try:
         import datasets
-        import huggingface_hub.constants
     except ImportError as error:
         raise MissingExtraError("data sets of the Hugging Face hub need datasets: pip install 'hubserve[hf]'") from error
-    if offline:
-        # HF_HUB_OFFLINE in the environment would have no effect if the library was already imported.
-        datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
     datasets.disable_progress_bars()
     try:
-        return dict(datasets.load_dataset(name, config, revision=revision))
+        with _offline_if_asked():
+            return dict(datasets.load_dataset(name, config, revision=revision))
     except Exception as error:  # The library raises many classes of errors, some of them from its dependencies.
         reason = (str(error).strip().splitlines() or [""])[0]
         raise DatasetError(
             f"the data set {name} of the Hugging Face hub cannot be loaded: {type(error).__name__}: {reason}"
         ) from error
+
+
+@contextmanager
+def _offline_if_asked() -> Iterator[None]:
+    """Makes `datasets` and `huggingface_hub` send no requests in the block, if HUBSERVE_OFFLINE is set."""
+    import datasets
+    import huggingface_hub.constants
+
+    if os.environ.get("HUBSERVE_OFFLINE", "") in ("", "0"):
+        yield
+        return
+    # HF_HUB_OFFLINE in the environment would have no effect, since the libraries are imported already.
+    places: list[Any] = [datasets.config, huggingface_hub.constants]
+    before = [place.HF_HUB_OFFLINE for place in places]
+    try:
+        for place in places:
+            place.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = value
 
 
 def _columns(found: dict[str, Any], columns: Columns, name: str) -> tuple[str, str]:

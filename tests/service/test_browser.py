@@ -643,7 +643,7 @@ class TestScreenshots:
         context.close()
 
     def test_classify(self, page, album):
-        expect(page.locator("#model option")).not_to_have_count(1)
+        expect(page.locator("#model option")).not_to_have_count(1, timeout=60_000)
         tag = page.locator("#model option", has_text="efficientnet-lite0").first.get_attribute("value")
         page.locator("#model").select_option(tag)
         choose(page, photo("chelsea"))
