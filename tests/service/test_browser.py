@@ -47,7 +47,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 Axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed").Axe
 expect = sync_api.expect
 # Twice the seconds of the default and more: the machine may be busy, and what is not there stays not there.
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 
 EVIL = "<img src=x onerror=document.title='owned'>"
 PROFILE = json.dumps(
