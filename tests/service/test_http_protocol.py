@@ -147,7 +147,8 @@ def test_headers_without_end(connect, first, piece):
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert status(connection) in (431, 408)  # 408 where the machine is so busy that the time ends first.
+    # On a busy machine the time may end first (408), or the answer be lost (0): TCP drops what is unread when it is reset.
+    assert status(connection) in (431, 408, 0)
     assert most < 4_000_000, "40 MB were sent; without a bound they are held several times"
 
 
