@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hubserve.data.listing_rows import USUAL, Columns
 from hubserve.data.names import part_of, quoted
 from hubserve.errors import DatasetError, MissingExtraError
 from hubserve.home import home
+from hubserve.remote_files import offline
 from hubserve.similar_names import suggest
 
 PREFIX = "hf://"
@@ -89,7 +90,7 @@ def _load(name: str, config: str | None, revision: str | None) -> dict[str, Any]
         raise MissingExtraError("data sets of the Hugging Face hub need datasets: pip install 'hubserve[hf]'") from error
     datasets.disable_progress_bars()
     try:
-        with _offline_if_asked():
+        with _without_requests() if offline() else nullcontext():
             return dict(datasets.load_dataset(name, config, revision=revision))
     except Exception as error:  # The library raises many classes of errors, some of them from its dependencies.
         reason = (str(error).strip().splitlines() or [""])[0]
@@ -99,14 +100,11 @@ def _load(name: str, config: str | None, revision: str | None) -> dict[str, Any]
 
 
 @contextmanager
-def _offline_if_asked() -> Iterator[None]:
-    """Makes `datasets` and `huggingface_hub` send no requests in the block, if HUBSERVE_OFFLINE is set."""
+def _without_requests() -> Iterator[None]:
+    """Makes `datasets` and `huggingface_hub` send no requests in the block."""
     import datasets
     import huggingface_hub.constants
 
-    if os.environ.get("HUBSERVE_OFFLINE", "") in ("", "0"):
-        yield
-        return
     # HF_HUB_OFFLINE in the environment would have no effect, since the libraries are imported already.
     places: list[Any] = [datasets.config, huggingface_hub.constants]
     before = [place.HF_HUB_OFFLINE for place in places]

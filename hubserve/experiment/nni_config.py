@@ -39,8 +39,8 @@ class ExperimentConfig:
         known = {field.name for field in fields(self)}
         if name not in known:
             raise ExperimentError(f"an experiment has no setting {name!r}. {suggest(name, known)}")
-        unlimited = name == "max_trial_number" and value is None
-        if name in ("max_trial_number", "trial_concurrency") and not unlimited and (value is None or value < 1):
+        counts = name == "trial_concurrency" or (name == "max_trial_number" and value is not None)
+        if counts and (value is None or value < 1):
             raise ExperimentError(f"{name} = {value} must be at least 1")
         if name == "execution_engine" and value not in (None, "sequential", "ts"):
             raise ExperimentError(

@@ -138,9 +138,8 @@ def _explained(source: ExportableModel, path: Path) -> Iterator[None]:
     try:
         with quiet_exporters():
             yield
-    except ExportError:
-        path.unlink(missing_ok=True)
-        raise
     except Exception as error:  # The errors of the converter have no common base.
         path.unlink(missing_ok=True)
+        if isinstance(error, ExportError):
+            raise
         raise ExportError(f"{source.name} becomes no LiteRT file: {type(error).__name__}: {first_line(error)}") from error

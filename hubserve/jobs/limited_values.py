@@ -51,21 +51,20 @@ def too_large(value: Any, depth: int = 0) -> str | None:
     return next((problem for entry in inner if (problem := too_large(entry, depth + 1)) is not None), None)
 
 
-def image_sizes(value: Any, limits: JobLimits) -> str | None:
+def image_sizes(value: Any, limits: JobLimits, setting: Any = None) -> str | None:
     """Returns an error message if a setting of `SIZES` is above `limits.image_size`, else None.
 
-    Settings in mappings and lists at any depth are checked, and each number of a list.
+    Settings in mappings and lists at any depth are checked, and each number of a list. `setting` is the name of `value`.
     """
-    if isinstance(value, list | tuple):
-        return next((problem for entry in value if (problem := image_sizes(entry, limits)) is not None), None)
     if isinstance(value, dict):
-        for name, entry in value.items():
-            for size in map(_number, entry if isinstance(entry, list | tuple) else [entry]):
-                if name in SIZES and isinstance(size, int | float) and (problem := at_most(size, limits.image_size)):
-                    return f"{name}: {problem}"
-            if (problem := image_sizes(entry, limits)) is not None:
-                return problem
-    return None
+        found = (image_sizes(entry, limits, name) for name, entry in value.items())
+    elif isinstance(value, list | tuple):
+        found = (image_sizes(entry, limits, setting) for entry in value)
+    else:
+        size = _number(value)
+        problem = at_most(size, limits.image_size) if setting in SIZES and isinstance(size, int | float) else None
+        return problem and f"{setting}: {problem}"
+    return next((problem for problem in found if problem is not None), None)
 
 
 def at_most(value: float, limit: float | None) -> str | None:

@@ -12,6 +12,7 @@ import typer
 
 from hubserve.cli.exit_codes import BAD_INPUT
 from hubserve.cli.output import Json, print_json, print_table
+from hubserve.remote_files import offline
 
 NEEDED = ("torch", "torchvision", "onnx", "onnxscript", "bentoml", "optuna", "pillow", "pydantic", "safetensors")
 EXTRAS = {
@@ -177,7 +178,7 @@ def _store() -> Finding:
 
 def _network() -> Finding:
     """Reports what the environment variables say about downloads; the network itself is not used."""
-    if os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0"):
+    if offline():
         return Finding("network", "ok", "HUBSERVE_OFFLINE is set: weights come from this machine only")
     mirror = os.environ.get("HUBSERVE_MIRROR")
     return Finding("network", "ok", f"weights are downloaded where needed{f', from {mirror} first' if mirror else ''}")

@@ -115,10 +115,9 @@ def make_penalty(penalty: Penalty | Mapping[str, Any] | None) -> Penalty | None:
         StrategyError: The dict has an unknown attribute, lacks a required one, or has a value that is not allowed; or the
             argument has another type.
     """
-    made = _from_dict("penalty", Penalty, penalty)
-    if not isinstance(made, Penalty | None):
+    if not isinstance(penalty, Penalty | Mapping | None):
         raise StrategyError(f"penalty = {penalty!r} is neither a Penalty nor a dict of its attributes")
-    return made
+    return _from_dict("penalty", Penalty, penalty)
 
 
 def make_filter(
