@@ -42,6 +42,7 @@ from tests.jobs.definitions import TINY
 from tests.service.browser import CHROMIUM, FLAGS
 from tests.service.conftest import ROOT
 from tests.stores import service_over, store_at
+from tests.waiting import until
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 Axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed").Axe
@@ -109,9 +110,18 @@ def stranger(server, tmp_path_factory) -> Iterator[str]:
     package = write_package(source, tmp_path_factory.mktemp("packages") / "stranger", formats=("onnx",))
     folder = add_profile(package, PROFILE).path
     with store_at(server.home):
+        before = default_of(server)
         tag = store.publish(folder).tag
+        # The server loads a version before it answers with it; until then the one before is the default.
+        until(lambda: default_of(server) == tag, 60)
         yield tag
         store.delete(tag)
+        until(lambda: default_of(server) == before, 60)
+
+
+def default_of(server) -> str:
+    """Tag of the model that answers requests that name none; empty while the server goes over to another."""
+    return next((model["tag"] for model in httpx2.get(f"{server.url}/models").json() if model["default"]), "")
 
 
 @pytest.fixture
