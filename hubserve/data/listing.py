@@ -7,7 +7,7 @@ from unicodedata import normalize
 
 from hubserve.data.folder_walk import LeftOut, named
 from hubserve.data.layout import Classes, Layout
-from hubserve.data.listing_rows import USUAL, Columns, is_divided, label_of, numbered_rows, part_of_row, read_rows
+from hubserve.data.listing_rows import USUAL, Columns, is_divided, label_of, part_of_row, read_rows
 from hubserve.data.names import Part, class_names, quoted, shown
 from hubserve.errors import DatasetError
 
@@ -35,12 +35,12 @@ def listing_layout(path: Path, columns: Columns = USUAL, *, roots: Sequence[Path
     if not rows:
         raise DatasetError(f"{shown(path)} names no image: it has no rows")
     divided = is_divided(path, rows)
-    labels = [label_of(path, number, label) for number, (_, label, _) in numbered_rows(rows)]
+    labels = [label_of(path, row.number, row.label) for row in rows]
     names = class_names(list(dict.fromkeys(labels)), shown(path))
     found: dict[Path, tuple[str, Part | None, int]] = {}
     left_out: list[LeftOut] = []
     repeated = 0
-    for (number, (text, _, split)), label in zip(numbered_rows(rows), labels, strict=True):
+    for (number, text, _, split), label in zip(rows, labels, strict=True):
         part = part_of_row(path, number, split) if divided else None
         file = _existing(path, number, text, roots)
         if file is None:
@@ -71,7 +71,7 @@ def listed_files(path: Path) -> Iterator[tuple[str, Path | None]]:
         DatasetError: The listing cannot be read, or has no column of paths.
         MissingExtraError: It is a Parquet file, and pyarrow is not installed.
     """
-    for number, (text, _, _) in enumerate(read_rows(path, USUAL, labelled=False), 2):
+    for number, text, _, _ in read_rows(path, USUAL, labelled=False):
         try:
             yield text, _existing(path, number, text, None)
         except DatasetError:  # No path of a file, such as an address.

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -50,12 +51,24 @@ USUAL_NAMES: Mapping[str, Sequence[str]] = {
 """Field of `Columns` -> names by which its column is found, regardless of case. The first name has precedence."""
 
 
-Row = tuple[str, Any, Any]
-"""Triple (path or text, label, part) of one row; the part is None if there is no column of parts."""
+class Row(NamedTuple):
+    """One row of a listing.
+
+    Attributes:
+        number: Number of the row, as spreadsheets count: row 1 holds the column names, and empty rows count.
+        first: Path or text.
+        label: As it is written; None if there is no column of labels.
+        part: As it is written; None if there is no column of parts.
+    """
+
+    number: int
+    first: str
+    label: Any
+    part: Any
 
 
 First = Literal["image", "text"]
-"""What the first of a `Row` is, as the field of `Columns` that names its column."""
+"""What `Row.first` is, as the field of `Columns` that names its column."""
 
 
 def is_listing(path: Path) -> bool:
@@ -81,11 +94,6 @@ def read_rows(path: Path, columns: Columns, *, labelled: bool = True, first: Fir
     return read(path, columns, labelled=labelled, first=first)
 
 
-def numbered_rows(rows: Sequence[Row]) -> Iterator[tuple[int, Row]]:
-    """Yields each row with its number for messages, from 2; row 1 holds the column names, and empty rows are not counted."""
-    return enumerate(rows, 2)
-
-
 def _csv_rows(path: Path, columns: Columns, *, labelled: bool = True, first: First = "image") -> Iterator[Row]:
     """Yields the rows of a CSV or TSV listing, except empty ones.
 
@@ -103,7 +111,7 @@ def _csv_rows(path: Path, columns: Columns, *, labelled: bool = True, first: Fir
                 None if name is None else names.index(name)
                 for name in choose_columns(names, columns, path, labelled=labelled, first=first)
             ]
-            for row in reader:
+            for number, row in enumerate(reader, 2):
                 if not any(row):
                     continue
                 if len(row) != len(names):
@@ -112,7 +120,7 @@ def _csv_rows(path: Path, columns: Columns, *, labelled: bool = True, first: Fir
                         f"{len(names)} columns"
                     )
                 image, label, part = (None if place is None else row[place] for place in places)
-                yield str(image), label, part
+                yield Row(number, str(image), label, part)
     except UnicodeDecodeError as error:
         raise DatasetError(f"{shown(path)} is not UTF-8 ({error}); save it as UTF-8") from error
     except csv.Error as error:
@@ -135,6 +143,7 @@ def _parquet_rows(path: Path, columns: Columns, *, labelled: bool = True, first:
         raise MissingExtraError("reading Parquet needs pyarrow: pip install 'hubserve[parquet]'") from error
     try:
         with parquet.ParquetFile(path) as file:
+            numbers = count(2)
             chosen = choose_columns(file.schema_arrow.names, columns, path, labelled=labelled, first=first)
             wanted = [name for name in chosen if name is not None]
             for batch in file.iter_batches(columns=wanted):
@@ -147,7 +156,7 @@ def _parquet_rows(path: Path, columns: Columns, *, labelled: bool = True, first:
                             f"{shown(path)}: the column {chosen[0]} holds a {type(image).__name__}; paths of files are "
                             "expected, and data sets with the images in them are read with hf"
                         )
-                    yield image, label, part
+                    yield Row(next(numbers), image, label, part)
     except (ArrowException, OSError) as error:
         raise DatasetError(f"{shown(path)} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
 
@@ -205,7 +214,7 @@ def is_divided(path: Path, rows: Sequence[Row]) -> bool:
     Raises:
         DatasetError: Some rows have a part and others do not.
     """
-    empty = [number for number, (_, _, part) in numbered_rows(rows) if part is None or not str(part).strip()]
+    empty = [row.number for row in rows if row.part is None or not str(row.part).strip()]
     if empty and len(empty) < len(rows):
         raise DatasetError(
             f"{shown(path)}: {len(empty):,} of {len(rows):,} rows have no part, the first is row {empty[0]}; write train, val "

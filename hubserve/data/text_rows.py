@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from hubserve.data.listing_rows import USUAL, Columns, is_divided, label_of, numbered_rows, part_of_row, read_rows
+from hubserve.data.listing_rows import USUAL, Columns, is_divided, label_of, part_of_row, read_rows
 from hubserve.data.names import Part, class_names, shown
 from hubserve.errors import DatasetError
 
@@ -39,9 +39,9 @@ def text_rows(path: Path, columns: Columns = USUAL) -> list[TextRow]:
     if not rows:
         raise DatasetError(f"{shown(path)} has no text: it has no rows")
     divided = is_divided(path, rows)
-    labels = [label_of(path, number, label) for number, (_, label, _) in numbered_rows(rows)]
+    labels = [label_of(path, row.number, row.label) for row in rows]
     names = class_names(list(dict.fromkeys(labels)), shown(path))
     return [
-        TextRow(f"row {number}", text, names[label], part_of_row(path, number, split) if divided else None)
-        for (number, (text, _, split)), label in zip(numbered_rows(rows), labels, strict=True)
+        TextRow(f"row {row.number}", row.first, names[label], part_of_row(path, row.number, row.part) if divided else None)
+        for row, label in zip(rows, labels, strict=True)
     ]

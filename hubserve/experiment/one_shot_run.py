@@ -11,7 +11,7 @@ from hubserve.experiment.constraints import constraint_attributes
 from hubserve.experiment.search_loop import SearchInputs, search
 from hubserve.experiment.settings import training_evaluator
 from hubserve.experiment.time_spent import supernet_clock
-from hubserve.experiment.trial_record import EARLIER, EPOCHS, INFEASIBLE, REASON, SCORES, flat_scores
+from hubserve.experiment.trial_record import EARLIER, EPOCHS, INFEASIBLE, REASON, SCORES, flat_scores, missing_objective
 from hubserve.space import Arch
 from hubserve.strategy import OneShotResult, OneShotStrategy, SupernetEvaluator
 from hubserve.strategy.trial_params import categories, distribution
@@ -63,7 +63,8 @@ def use_supernet(result: OneShotResult, inputs: SearchInputs) -> str:
         A sentence that says why the experiment ended.
 
     Raises:
-        ExperimentError: The result has no supernet, which is needed to score archs, or `search` raises it.
+        ExperimentError: The result has no supernet, which is needed to score archs, the evaluator gave no number for an
+            objective, or `search` raises it.
     """
     settings, strategy = inputs.settings, type(inputs.settings.strategy).__name__
     if result.stopped:
@@ -114,7 +115,11 @@ def _is_stored(arch: Arch, inputs: SearchInputs) -> bool:
 
 
 def _add_trial(inputs: SearchInputs, arch: Arch) -> FrozenTrial:
-    """Scores `arch`, adds it to the study and returns the trial; an arch that violates a constraint is added as infeasible."""
+    """Scores `arch`, adds it to the study and returns the trial; an arch that violates a constraint is added as infeasible.
+
+    Raises:
+        ExperimentError: The evaluator gave no number for an objective.
+    """
     settings, study = inputs.settings, inputs.study
     space = settings.model_space
     found = settings.feasibility_check.check(arch)
@@ -123,6 +128,11 @@ def _add_trial(inputs: SearchInputs, arch: Arch) -> FrozenTrial:
         number = len(study.get_trials(deepcopy=False))
         trial = Trial(number, settings.seed, settings.trial_folder(number), settings.name)
         scores = found.measures | inputs.evaluator.evaluate(space, arch, trial)
+        if reason := missing_objective(scores, settings.objectives):
+            raise ExperimentError(
+                f"{reason}. The trained weights are kept in {str(settings.folder / 'supernet')!r}: an experiment of another "
+                "name with the same folder and seed, and objectives that the evaluator gives, goes on from there"
+            )
     study.add_trial(
         create_trial(
             state=TrialState.PRUNED if found.misses else TrialState.COMPLETE,

@@ -32,6 +32,7 @@ from hubserve.experiment.trial_record import (
     SPENT_SECONDS,
     flat_scores,
     is_trial,
+    missing_objective,
     was_evaluated,
 )
 from hubserve.space import Arch, ModelSpace
@@ -289,13 +290,8 @@ class _SearchLoop:
     def _with_measures(self, outcome: Outcome, measures: dict[str, float]) -> Outcome:
         """Returns `outcome` with `measures` added to its scores; a failed outcome if an objective is missing or NaN."""
         scores = measures | outcome.scores
-        for objective in self._settings.objectives:
-            value = scores.get(objective.name)
-            if value is None:
-                return Outcome("failed", reason=f"the evaluator gave {sorted(scores)} and not the objective {objective.name!r}")
-            if value != value:
-                return Outcome("failed", reason=f"the evaluator gave {objective.name} = nan")
-        return Outcome("complete", scores)
+        reason = missing_objective(scores, self._settings.objectives)
+        return Outcome("failed", reason=reason) if reason else Outcome("complete", scores)
 
     def _fail(self, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr(REASON, reason)

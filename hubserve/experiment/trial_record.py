@@ -100,6 +100,17 @@ def flat_scores(
     return {name: value for name, value in scores.items() if name not in left_out}
 
 
+def missing_objective(scores: Mapping[str, float], objectives: Sequence[Objective]) -> str:
+    """Returns a sentence that names the first objective that `scores` lack, or that is NaN; empty if there is none."""
+    for objective in objectives:
+        value = scores.get(objective.name)
+        if value is None:
+            return f"the evaluator gave {sorted(scores)} and not the objective {objective.name!r}"
+        if value != value:
+            return f"the evaluator gave {objective.name} = nan"
+    return ""
+
+
 def is_trial(trial: FrozenTrial) -> bool:
     """Returns False for a stored trial for which the strategy had no arch left to propose, else True."""
     return EXHAUSTED not in trial.user_attrs

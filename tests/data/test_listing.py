@@ -113,6 +113,7 @@ def test_missing_and_repeated_files_are_counted(files):
         ("path,kind\nimages/000.png,cat\n", "none for the labels.*or give label_column"),
         ("path,label\nimages/000.png\n", "line 2: 1 values, and the first line names 2 columns"),
         ("path,label\nimages/000.png,\n", "row 2 has no label"),
+        ("path,label\n\nimages/000.png,a\n,\n\nimages/001.png,\n", "row 6 has no label"),
         ("path,label,split\nimages/000.png,a,train\nimages/001.png,b,\n", "1 of 2 rows have no part, the first is row 3"),
         (
             "path,label,split\nimages/000.png,a,trian\n",

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from hubserve.errors import ExperimentError, StrategyError
-from hubserve.evaluator import Classification
+from hubserve.evaluator import Classification, Objective
 from hubserve.experiment import Constraint, NasExperiment, time_spent
 from hubserve.experiment.time_spent import seconds_spent
 from hubserve.space import ModelSpace
@@ -72,6 +72,18 @@ def evaluator(epochs=6):
 
 def experiment(tmp_path, strategy, **settings):
     return NasExperiment(Wide(), evaluator(), strategy, folder=tmp_path, seed=2, **settings)
+
+
+def test_an_objective_that_nobody_measures(tmp_path):
+    steps = []
+    f1 = Objective("f1", "maximize")
+    search = experiment(tmp_path, DARTS(), name="one", objectives=(f1,), on_step=steps.append)
+    with pytest.raises(ExperimentError, match=r"the evaluator gave \[.*'val_acc'.*\] and not the objective 'f1'.*are kept in"):
+        search.run()
+    trained = len(steps)
+    again = experiment(tmp_path, DARTS(), name="two", on_step=steps.append)
+    assert "ended in one arch" in again.run()
+    assert len(steps) == trained > 0, "as the message says: what is trained is not trained again"
 
 
 def test_an_arch_becomes_a_trial_with_its_shared_weights(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,9 +34,11 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def client(folder):
     with service_over(folder) as url, httpx2.Client(base_url=url, timeout=60) as client:
+        unreadable = store.publish(small_package().path, name="unreadable")
         published = store.publish(small_package().path, name="corrupt")
         store.publish(small_package().path)
         (published.path / "model.onnx").write_bytes(b"not a model")
+        (unreadable.path / "manifest.json").write_text("{")
         until(lambda: client.post("/classify?model=small", content=noise()).status_code == 200)
         yield client
 
@@ -57,6 +60,14 @@ def test_no_answer_names_a_folder_of_this_machine(client, folder):
     for answer in answers:
         for place in (folder, folder.resolve(), home.home(), Path.home(), Path.cwd(), Path(store.__file__).parent.parent):
             assert f"{place}/" not in answer.text, answer.request.url
+
+
+@pytest.mark.parametrize("page", ["card", "profile", "accuracy"])
+def test_a_package_that_cannot_be_read(client, page):
+    answer = client.get(f"/models/unreadable/{page}")
+    assert answer.status_code == 409
+    assert answer.json()["error"]["type"] == "ModelRefusedError"
+    assert re.search(r"unreadable:\w+ cannot be read: .*manifest\.json", answer.json()["error"]["message"])
 
 
 def test_folders_have_names(monkeypatch, tmp_path):
@@ -185,10 +196,10 @@ def test_bounds_of_json_leave_room_for_tensors_and_images():
 
 def test_models_come_in_pages(client):
     tags = [entry["tag"] for entry in client.get("/models").json()]
-    assert len(tags) == 2
+    assert len(tags) == 3
     first = client.get("/models?limit=1").json()
     second = client.get("/models", params={"limit": 1, "after": first[0]["tag"]}).json()
-    assert [entry["tag"] for entry in first + second] == tags
+    assert [entry["tag"] for entry in first + second] == tags[:2]
     assert client.get("/models", params={"after": tags[-1]}).json() == []
     assert client.get("/models?limit=1001").status_code == 422
     assert client.get("/models?after=none").status_code == 404
