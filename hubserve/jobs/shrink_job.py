@@ -36,7 +36,7 @@ class CutBudget(JobRecord):
             are those of the data is not trained before its blocks are fitted.
     """
 
-    trials: Annotated[int, Field(ge=1)] = 300
+    trials: Annotated[int, Field(ge=1)] = 600
     search_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
     start_share: Annotated[float, Field(ge=0, lt=1)] = 0.4
 

@@ -12,6 +12,9 @@ from hubserve.blocks.mobile import MobileBlock
 from hubserve.supernet.block_fit import block_error, fit_block, in_chunks
 from hubserve.supernet.elastic_supernet import ElasticSupernet
 
+FIRST_WEIGHT = 0.05
+"""Weight of the error of the first block when networks are scored; that of the last block is 1 (docs/decisions/0051)."""
+
 
 @dataclass(frozen=True)
 class _CutBlock:
@@ -66,18 +69,20 @@ class FittedNetworks:
 
     @torch.no_grad()
     def error(self, arch: Mapping[str, Any]) -> float:
-        """Returns the sum of the errors of the blocks of a network, each of them fitted to the inputs of the trained network.
+        """Returns the weighted sum of the errors of the blocks of a network, each fitted to the inputs of the trained network.
 
-        The error of a block is the mean square of what it cannot compute, as a share of the variance of what it should. That
-        such errors add up well enough to rank networks is an observation of DONNA (Moons et al. 2021, section 3.3), which
-        trains each block, and weights the errors by a regression on fine-tuned networks; here all weights are 1.
+        The error of a block is the mean square of what it cannot compute, as a share of the variance of what it should. Its
+        weight rises from `FIRST_WEIGHT` for the first block of the trained network to 1 for the last: what an early block
+        cannot compute, the blocks fitted after it partly make up for. That such errors add up well enough to rank networks is
+        an observation of DONNA (Moons et al. 2021, section 3.3), which trains each block, and finds the weights by a regression
+        on fine-tuned networks.
 
         Raises:
             ArchError: `arch` is not in the space of the supernet.
         """
         with torch.device("meta"):
             network = self._supernet.space.freeze(arch)
-        return sum(self._error(cut) for cut in self._cut_blocks(network))
+        return sum(self._weight(cut.target) * self._error(cut) for cut in self._cut_blocks(network))
 
     @torch.no_grad()
     def network(self, arch: Mapping[str, Any], images: Iterable[Tensor] | None = None) -> nn.Module:
@@ -117,6 +122,11 @@ class FittedNetworks:
             _CutBlock(name, block, self._blocks[name], self._last[stage] if last.get(stage := _stage(name)) == name else name)
             for name, block in _blocks_of(network).items()
         ]
+
+    def _weight(self, name: str) -> float:
+        """Returns the weight, from `FIRST_WEIGHT` to 1, of the error of a block's outputs, by the block's place."""
+        place = list(self._blocks).index(name) / max(1, len(self._blocks) - 1)
+        return FIRST_WEIGHT + (1 - FIRST_WEIGHT) * place
 
     def _error(self, cut: _CutBlock) -> float:
         if cut.is_unchanged:

@@ -12,6 +12,7 @@ from hubserve.blocks.mobile import MobileBlock
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.mobilenet_v3 import MobileNetV3Space
 from hubserve.hub.proxyless import ProxylessNAS
+from hubserve.supernet import network_fit
 from hubserve.supernet.block_fit import block_error, fit_block, middle
 from hubserve.supernet.elastic_space import ElasticSpace
 from hubserve.supernet.elastic_supernet import ElasticSupernet
@@ -77,6 +78,18 @@ class TestBothSpaces:
         rng = Random(2)
         smallest = fitted.error(supernet.space.smallest)
         assert all(fitted.error(supernet.space.random(rng)) <= smallest * 1.001 for _ in range(6))
+
+    def test_errors_of_late_blocks_count_more(self, space, monkeypatch):
+        supernet, fitted = whole_of(space)
+        largest, smallest = supernet.space.largest, supernet.space.smallest
+        labels = [label for label in largest if label in {f"s{i}_i0{end}" for i in (2, 3, 4, 5) for end in ("", "_exp")}]
+        cuts = [{**largest, label: smallest[label]} for label in labels]
+        errors = [fitted.error(cut) for cut in cuts]
+        monkeypatch.setattr(network_fit, "FIRST_WEIGHT", 1.0)
+        weights = [error / fitted.error(cut) for error, cut in zip(errors, cuts, strict=True)]
+        assert weights == sorted(weights)
+        assert len(weights) == 4
+        assert 0.05 < weights[0] < 0.4 < weights[-1] < 1
 
 
 def blocks(kernel: int, hidden: int) -> tuple[MobileBlock, MobileBlock, torch.Tensor, torch.Tensor]:
