@@ -12,7 +12,7 @@ from hubserve.blocks.mobile import MobileBlock
 from hubserve.supernet.block_fit import block_error, fit_block, in_chunks
 from hubserve.supernet.elastic_supernet import ElasticSupernet
 
-FIRST_WEIGHT = 0.05
+FIRST_WEIGHT = 0.25
 """Weight of the error of the first block when networks are scored; that of the last block is 1 (docs/decisions/0051)."""
 
 
