@@ -53,6 +53,7 @@ def test_no_answer_names_a_folder_of_this_machine(client, folder):
         client.get("/exports/none"),
         client.get("/search_jobs/none"),
         client.get("/search_jobs/none/plots/x.svg"),
+        client.get("/models/unreadable/card"),
     ]
     assert "corrupt" in answers[0].json()["error"]["message"]
     refused = [entry for entry in answers[4].json() if entry["state"] == "refused"]
@@ -199,7 +200,8 @@ def test_models_come_in_pages(client):
     assert len(tags) == 3
     first = client.get("/models?limit=1").json()
     second = client.get("/models", params={"limit": 1, "after": first[0]["tag"]}).json()
-    assert [entry["tag"] for entry in first + second] == tags[:2]
+    third = client.get("/models", params={"limit": 1, "after": second[0]["tag"]}).json()
+    assert [entry["tag"] for entry in first + second + third] == tags
     assert client.get("/models", params={"after": tags[-1]}).json() == []
     assert client.get("/models?limit=1001").status_code == 422
     assert client.get("/models?after=none").status_code == 404

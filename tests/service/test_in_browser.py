@@ -143,6 +143,19 @@ def test_a_model_that_is_too_large(folder, tmp_path, monkeypatch):
         assert "browsers get at most 0.01 (HUBSERVE_WEB_MODEL_MB)" in answer.json()["error"]["message"]
 
 
+def test_a_package_that_cannot_be_read(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HUBSERVE_WEB_RUNTIME", str(folder))
+    monkeypatch.delenv("HUBSERVE_READ_TOKEN", raising=False)
+    with store_at(tmp_path):
+        unreadable = store.publish(small_package().path, name="unreadable", version="1")
+    (unreadable.path / "manifest.json").write_text("{")
+    with service_over(published(tmp_path)) as url:
+        for path in ("in-browser", "in-browser/model.onnx"):
+            answer = httpx2.get(f"{url}/models/unreadable/{path}")
+            assert answer.status_code == 409
+            assert "unreadable:1 cannot be read" in answer.json()["error"]["message"]
+
+
 def test_a_folder_that_lacks_files_is_refused(tmp_path):
     with pytest.raises(ValidationError, match=rf"has no {WEB_RUNTIME_FILES[0]}, .*: `./scripts/setup web`"):
         ServiceSettings(web_runtime=tmp_path)

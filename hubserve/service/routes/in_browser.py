@@ -16,6 +16,7 @@ from hubserve.service.page import FILES, HEADERS, POLICY, page_answer
 from hubserve.service.service_state import ServiceState
 from hubserve.service.settings import WEB_RUNTIME_FILES, ServiceSettings
 from hubserve.service.unknown_parameters import only_parameters
+from hubserve.service.unreadable_package import refused_if_unreadable
 from hubserve.store import StoredModel
 
 router = APIRouter(include_in_schema=False)
@@ -74,9 +75,11 @@ async def model_in_browser(request: Request, tag: str) -> dict[str, Any]:
     """
     model = await to_thread.run_sync(_offered, request, tag)
     manifest = model.package.manifest
+    with refused_if_unreadable(model):
+        labels = await to_thread.run_sync(lambda: list(model.package.labels))
     return {
         "tag": model.tag,
-        "labels": await to_thread.run_sync(lambda: list(model.package.labels)),
+        "labels": labels,
         "preprocess": manifest.image_preprocess.model_dump(mode="json"),
         "temperature": manifest.temperature,
         "bytes": manifest.files[ONNX].bytes,
@@ -100,13 +103,14 @@ def _offered(request: Request, name: str) -> StoredModel:
 
     Raises:
         ModelNotFoundError: There is no such version, it is refused, or browsers cannot run it.
-        PackageError: The package of the version cannot be read.
+        ModelRefusedError: The package of the version cannot be read.
         StoreError: No such version is known, and the store could not be read; `StorageError` if access was denied.
     """
     shared: ServiceState = request.app.state.shared
     model = shared.find_model(name)
     state, problem = shared.live_models.state_of(model)
-    reason = f"{model.tag} is refused: {problem}" if state == "refused" else why_not_in_browser(model, shared.settings)
+    with refused_if_unreadable(model):
+        reason = f"{model.tag} is refused: {problem}" if state == "refused" else why_not_in_browser(model, shared.settings)
     if reason is not None:
         raise ModelNotFoundError(reason)
     return model

@@ -1,8 +1,7 @@
 """Routes below /models: list the versions in the store, and show card, drawing, latency profile and accuracy of one."""
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
@@ -10,7 +9,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
 from hubserve.cards.card import Metric
-from hubserve.errors import HubserveError, ModelNotFoundError, ModelRefusedError, PackageError
+from hubserve.errors import HubserveError, ModelNotFoundError
 from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.package.manifest import Manifest, TestFigures
 from hubserve.package.text_tokenizer import TOKENIZER
@@ -19,9 +18,8 @@ from hubserve.service.outgoing_text import ClientJSONResponse
 from hubserve.service.routes.in_browser import why_not_in_browser
 from hubserve.service.service_state import ServiceState
 from hubserve.service.unknown_parameters import only_parameters
+from hubserve.service.unreadable_package import refused_if_unreadable
 from hubserve.store import StoredModel
-
-_T = TypeVar("_T")
 
 router = APIRouter(tags=["models"])
 
@@ -186,7 +184,8 @@ def _takes(manifest: Manifest) -> Literal["images", "texts", "tensors"]:
 async def card(request: Request, tag: str) -> dict[str, Any]:
     """Answers with tag and time of publication of a version, what it takes, and its manifest without the list of files."""
     model = _found(request, tag)
-    manifest = await _read(model, lambda: model.package.manifest)
+    with refused_if_unreadable(model):
+        manifest = await to_thread.run_sync(lambda: model.package.manifest)
     written = manifest.model_dump(mode="json", exclude={"files"})
     return {"tag": model.tag, "created": model.created, "takes": _takes(manifest), **written}
 
@@ -221,7 +220,8 @@ async def drawing(request: Request, tag: str) -> FileResponse:
 async def profile(request: Request, tag: str) -> dict[str, Any]:
     """Answers with the latency report of a version's package; with 404 if it has none."""
     model = _found(request, tag)
-    report = await _read(model, lambda: model.package.profile)
+    with refused_if_unreadable(model):
+        report = await to_thread.run_sync(lambda: model.package.profile)
     if report is None:
         raise ModelNotFoundError(f"{model.tag} was not measured before it was published: `hubserve profile` does that")
     return report
@@ -240,7 +240,8 @@ async def accuracy(request: Request, tag: str) -> AccuracyReport:
     The answer is 404 if the model was not tested.
     """
     model = _found(request, tag)
-    report = await _read(model, lambda: model.package.accuracy)
+    with refused_if_unreadable(model):
+        report = await to_thread.run_sync(lambda: model.package.accuracy)
     if report is None:
         raise ModelNotFoundError(f"{model.tag} has no test accuracy: the job that made it had no test part, or none made it")
     return report
@@ -250,15 +251,3 @@ def _found(request: Request, name: str) -> StoredModel:
     """Returns the version that a name, tag or alias stands for. Raises as `ServiceState.find_model` does."""
     shared: ServiceState = request.app.state.shared
     return shared.find_model(name)
-
-
-async def _read(model: StoredModel, part: Callable[[], _T]) -> _T:
-    """Returns what `part` reads of a version's package; it runs in a thread.
-
-    Raises:
-        ModelRefusedError: The package cannot be read.
-    """
-    try:
-        return await to_thread.run_sync(part)
-    except PackageError as error:
-        raise ModelRefusedError(f"{model.tag} cannot be read: {error}") from error
