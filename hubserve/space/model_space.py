@@ -25,8 +25,9 @@ class ModelSpace(abc.ABC):
 
     Attributes:
         channels_last: Whether all networks of the space accept images of which the channels are the last axis in memory
-            (`torch.channels_last`), and compute faster with them on the CPU. One-shot strategies train on such images then. A
-            network that calls `view` on the output of a convolution does not accept them.
+            (`torch.channels_last`), and compute faster with them on the CPU. There, one-shot strategies train on such images
+            then, and evaluators that train networks of the space. A network that calls `view` on the output of a convolution
+            does not accept them.
     """
 
     channels_last: ClassVar[bool] = False

@@ -1,4 +1,7 @@
-"""`training_format`: chooses the order of axes in memory with which a network is trained."""
+"""Chooses the order of axes in memory with which a network is trained, and gives a network that order for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -21,3 +24,16 @@ def training_format(network: nn.Module) -> torch.memory_format:
     """
     unsafe = any(tensor.shape[2:] == (1, 1) and 1 < tensor.shape[1] < FEWEST_CHANNELS for tensor in network.parameters())
     return torch.contiguous_format if unsafe else torch.channels_last
+
+
+@contextmanager
+def in_training_format(network: nn.Module) -> Iterator[None]:
+    """Context manager in which the weights of `network` have its `training_format`; afterwards they are contiguous.
+
+    Images need not be converted: a convolution follows the format of its weights.
+    """
+    network.to(memory_format=training_format(network))  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

@@ -200,12 +200,13 @@ class Trainer:
 
     def train_on(self, network: torch.nn.Module, recipe: Mapping[str, Any], epochs: int) -> tuple[float, torch.nn.Module]:
         """Trains a network further; returns its accuracy on the validation images, and the network."""
-        return self.evaluator(recipe, epochs).fit(network, Trial(seed=self.seed))["val_acc"], network
+        scores = self.evaluator(recipe, epochs).fit(network, Trial(seed=self.seed), channels_last=space().channels_last)
+        return scores["val_acc"], network
 
     def epoch_seconds(self, arch: Arch, recipe: Mapping[str, Any]) -> float:
         """CPU seconds of an epoch and its validation, measured on a part of the images."""
         before = time.process_time()
-        self.evaluator(recipe, 1, share=PROBE).fit(space().freeze(arch), Trial(seed=self.seed))
+        self.evaluator(recipe, 1, share=PROBE).evaluate(space(), arch, Trial(seed=self.seed))
         return (time.process_time() - before) / PROBE
 
     def cell(self, method: str, arch: Arch, val_acc: float, network: torch.nn.Module) -> Cell:

@@ -82,7 +82,8 @@ def _train(
         checkpoint = folder / UNFINISHED / CHECKPOINT
         trial = ReportingTrial(seed=resolved.job.seed, folder=folder, checkpoint=checkpoint, on_epoch=on_epoch)
         if resolved.job.retrain is not None and resolved.job.retrain.start == "inherited":
-            return evaluator.fit(_inherited(resolved, winner, "write retrain.start = new"), trial)
+            network = _inherited(resolved, winner, "write retrain.start = new")
+            return evaluator.fit(network, trial, channels_last=resolved.space.channels_last)
         return evaluator.evaluate(resolved.space, winner.arch, trial)
 
     if evaluator.settings.n_devices == 1:
