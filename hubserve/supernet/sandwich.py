@@ -31,8 +31,9 @@ class Sandwich:
     Yu and Huang 2019, "Universally Slimmable Networks" (https://arxiv.org/abs/1903.05134, section 4.2). The smaller networks
     usually learn from the output of the largest one (in-place distillation, same paper). As in BigNAS (Yu et al. 2020,
     https://arxiv.org/abs/2003.11142, section 3.1), only the largest network is regularised: dropout and drop path are off in
-    the others. Unlike there, the losses are averaged over the networks and not summed, so that the learning rate of a single
-    network stays right, and weight decay acts on all weights.
+    the others. Unlike there, each network may take a step of the optimizer of its own; where they take one together, their
+    losses are averaged and not summed, so that the learning rate of a single network stays right either way. Weight decay acts
+    on all weights.
 
     Attributes:
         supernet: The supernet whose weights are trained.
@@ -57,8 +58,9 @@ class Sandwich:
         backward: Callable[[Tensor], None],
         autocast: Callable[[], Any],
         run_largest: Callable[[Any], Any] | None = None,
+        after_network: Callable[[], None] | None = None,
     ) -> Tensor:
-        """Adds the gradients of all networks of a step to those of the shared tensors; returns the loss of the largest network.
+        """Adds the gradients of the networks of a step to those of the shared tensors; returns the loss of the largest network.
 
         The running statistics of batch norms are updated by the largest network only.
 
@@ -69,28 +71,30 @@ class Sandwich:
             backward: Computes the gradients of a loss, which is divided by the number of networks already.
             autocast: Returns the context manager in which networks run and losses are computed.
             run_largest: Runs the network of `largest`, in train mode, on `x`; None runs that of `supernet`.
+            after_network: Called when the gradients of a network were added, to take a step with them and to clear them. None
+                adds up the gradients of all networks, each divided by the number of networks.
         """
         of_largest, of_smaller = losses
-        count = 2 + self.random_networks
+        count = 1 if after_network is not None else 2 + self.random_networks
         self.supernet.train()
         largest = self.supernet.subnet(self.largest)
         with autocast():
             output = (run_largest or largest.network)(x)
             loss = of_largest(output)
         backward(loss / count)
-        self._collect(largest)
+        self._collect(largest, after_network)
         teacher = _detached(output)
         for arch in (self.smallest, *(self.draw(rng) for _ in range(self.random_networks))):
             subnet = self.supernet.subnet(arch)
             with kept_statistics(subnet.network), without_dropping(subnet.network), autocast():
                 smaller = of_smaller(subnet.network(x), teacher)
             backward(smaller / count)
-            self._collect(subnet)
+            self._collect(subnet, after_network)
         return loss.detach()
 
     @torch.no_grad()
-    def _collect(self, subnet: Subnet) -> None:
-        """Adds the gradients of a network to those of the shared tensors, and forgets them."""
+    def _collect(self, subnet: Subnet, then: Callable[[], None] | None) -> None:
+        """Adds the gradients of a network to those of the shared tensors and forgets them; then calls `then`, if given."""
         tensors = self.supernet.tensors
         for key, leaf in subnet.leaves.items():
             full = tensors.parameter(key)
@@ -99,6 +103,8 @@ class Sandwich:
                     full.grad = torch.zeros_like(full)
                 window(full.grad, leaf.shape, centred=key in tensors.centred).add_(leaf.grad)
                 leaf.grad = None
+        if then is not None:
+            then()
 
 
 @contextmanager

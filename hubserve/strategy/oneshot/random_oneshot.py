@@ -14,7 +14,7 @@ from hubserve.strategy.oneshot.arch_costs import shape_of
 from hubserve.strategy.oneshot.base import OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import RangeFilter, make_filter
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
-from hubserve.strategy.settings_checks import at_least
+from hubserve.strategy.settings_checks import at_least, probability
 from hubserve.supernet import Supernet
 from hubserve.supernet.extreme_archs import largest_arch, smallest_arch
 from hubserve.supernet.residual_start import start_residuals_at_zero
@@ -32,7 +32,9 @@ class RandomOneShot(OneShotStrategy):
     Without `sandwich` it is Guo et al. 2020, "Single Path One-Shot Neural Architecture Search with Uniform Sampling"
     (https://arxiv.org/abs/1904.00420, section 3). With it, networks cut from the supernet can be used as they are, without
     further training: BigNAS (Yu et al. 2020, https://arxiv.org/abs/2003.11142) and, with random archs drawn uniformly as here,
-    AttentiveNAS (Wang et al. 2021, https://arxiv.org/abs/2011.09011). The rules of a step are those of `Sandwich`.
+    AttentiveNAS (Wang et al. 2021, https://arxiv.org/abs/2011.09011). The rules of a step are those of `Sandwich`. Unlike in
+    BigNAS, the archs of a step take a step of the optimizer each and learn from the targets as well: where there are few
+    epochs, this makes all archs better (docs/decisions/0044).
 
     The result is a supernet without an arch; any multi-trial strategy can then search it with `SupernetEvaluator`. Supports
     every space. Answers are drawn uniformly, or by the `weights` of a choice that has some (as in NasBench101).
@@ -42,34 +44,41 @@ class RandomOneShot(OneShotStrategy):
             all. The largest and the smallest arch of `sandwich` are trained in any case.
         sandwich: Number of random archs, at least 0, that each step trains besides the largest and the smallest arch of the
             space (see `largest_arch`). None trains a single random arch in each step. BigNAS and AttentiveNAS have 2.
-        distill: Whether, with `sandwich`, all archs but the largest learn from its output in place of the targets.
+        distill: What, with `sandwich`, all archs but the largest learn: the share of the loss, in [0, 1], that is of the output
+            of the largest one; the rest is of the targets. True is 1, as in BigNAS, False is 0.
+        separate_steps: Whether, with `sandwich`, each arch takes a step of the optimizer of its own; otherwise they take one
+            together, with the mean of their gradients. The schedule of the learning rate goes on once for each batch.
         zero_residuals: Whether, with `sandwich`, residual blocks begin as the identity (see `start_residuals_at_zero`).
         gradient_clip_val: Largest norm of all gradients together; 0 does not clip, None uses the evaluator's.
 
     Raises:
-        StrategyError: `filter` is a dict that is not valid, or `sandwich` is not a number of at least 0; or, when run, the
-            filter refused `MAX_DRAWS` archs in a row.
-        EvaluatorError: When run: `distill` is set and the evaluator has no `distillation_loss`.
+        StrategyError: `filter` is a dict that is not valid, `sandwich` is not a number of at least 0, or `distill` is not in
+            [0, 1]; or, when run, the filter refused `MAX_DRAWS` archs in a row.
+        EvaluatorError: When run: `distill` is not 0 and the evaluator has no `distillation_loss`.
     """
 
     supports: ClassVar[frozenset[str]] = frozenset({"drop_path_prob", "devices"})
 
     filter: RangeFilter | Mapping[str, Any] | Callable[[Arch], bool] | None = None
     sandwich: int | None = field(default=None, kw_only=True)
-    distill: bool = field(default=True, kw_only=True)
+    distill: float = field(default=0.5, kw_only=True)
+    separate_steps: bool = field(default=True, kw_only=True)
     zero_residuals: bool = field(default=True, kw_only=True)
     gradient_clip_val: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "filter", make_filter(self.filter))
         at_least(self, 0, "gradient_clip_val")
+        probability(self, "distill")
         if self.sandwich is not None and (type(self.sandwich) is not int or self.sandwich < 0):
             raise StrategyError(
                 f"RandomOneShot: sandwich = {self.sandwich!r} must be at least 0, or None for one arch in each step"
             )
 
     def checkpoint_settings(self) -> dict[str, Any]:
-        return {} if self.sandwich is None else {"sandwich": self.sandwich, "distill": self.distill}
+        if self.sandwich is None:
+            return {}
+        return {"sandwich": self.sandwich, "distill": float(self.distill), "separate_steps": self.separate_steps}
 
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> SinglePathSearch:
         return SinglePathSearch(space, evaluator, self, seed=seed, total_steps=total_steps)
@@ -94,7 +103,7 @@ class SinglePathSearch(OneShotSearch):
         self._space = space
         self._filter = make_filter(strategy.filter)
         self._accepts: Callable[[Arch], bool] = lambda arch: True
-        self._distill = strategy.distill
+        self._distill, self._separate_steps = float(strategy.distill), strategy.separate_steps
         self._sandwich = None if strategy.sandwich is None else self._make_sandwich(strategy.sandwich)
         if self._sandwich is not None and strategy.zero_residuals:
             start_residuals_at_zero(supernet)
@@ -134,9 +143,10 @@ class SinglePathSearch(OneShotSearch):
         """Trains the networks of a step; returns the loss of the largest one."""
 
         def of_smaller(output: Any, teacher: Any) -> torch.Tensor:
-            if self._distill:
-                return self.evaluator.distillation_loss(output, teacher)
-            return self.evaluator.loss(output, target)
+            if self._distill == 0:
+                return self.evaluator.loss(output, target)
+            soft = self.evaluator.distillation_loss(output, teacher)
+            return soft if self._distill == 1 else torch.lerp(self.evaluator.loss(output, target), soft, self._distill)
 
         self.supernet.train()
         self.weights.set_drop_path(self.supernet.subnet(sandwich.largest).network)
@@ -146,9 +156,12 @@ class SinglePathSearch(OneShotSearch):
             self.rng,
             backward=self.weights.backward,
             autocast=self.weights.autocast,
+            after_network=self.weights.step_shared if self._separate_steps else None,
         )
         value = self.weights.checked(loss)
-        self.weights.update_shared()
+        if not self._separate_steps:
+            self.weights.step_shared()
+        self.weights.end_batch()
         return value
 
     def arch(self) -> Arch | None:

@@ -151,22 +151,29 @@ class WeightTraining:
 
     def update(self, leaves: Mapping[str, nn.Parameter]) -> None:
         """Takes one step of the optimizer, on those of `leaves` that have gradients, of the schedule and of the average."""
+        self._step_optimizer(leaves)
+        self.end_batch()
+
+    def end_batch(self) -> None:
+        """Takes one step of the schedule of the learning rate and of the average of the weights."""
         made = self._made
-        self._exchange(leaves)
-        made.optimizer.step(leaves, self._take)
         if made.schedule is not None:
             made.schedule.step()
         if made.average is not None:
             made.average.update()
 
-    def update_shared(self) -> None:
-        """Takes the steps of `update` on all shared tensors that have a gradient."""
-        self.update(dict(self._supernet.tensors.named_parameters()))
+    def step_shared(self) -> None:
+        """Takes one step of the optimizer, on all shared tensors that have a gradient, and clears their gradients."""
+        self._step_optimizer(dict(self._supernet.tensors.named_parameters()))
 
     def finish(self) -> None:
         """Gives the supernet the averaged weights, if the evaluator asks for an average."""
         if self._made.average is not None:
             self._made.average.copy_to_tensors()
+
+    def _step_optimizer(self, leaves: Mapping[str, nn.Parameter]) -> None:
+        self._exchange(leaves)
+        self._made.optimizer.step(leaves, self._take)
 
     def _exchange(self, leaves: Mapping[str, nn.Parameter]) -> None:
         """Averages gradients over the processes; after tensors were made or have grown, all get the first one's values."""

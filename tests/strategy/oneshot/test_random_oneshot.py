@@ -18,6 +18,7 @@ from hubserve.pipeline.strategies import make_searchers
 from hubserve.strategy import RandomOneShot, RangeFilter, RegularizedEvolution, SupernetEvaluator, suggest_arch
 from hubserve.strategy.oneshot import extract
 from hubserve.strategy.oneshot.arch_costs import MeasuredCost
+from hubserve.strategy.oneshot.weight_training import WeightTraining
 from hubserve.supernet import Supernet
 from hubserve.supernet.extreme_archs import smallest_arch
 from hubserve.training.evaluator import Trial
@@ -175,7 +176,7 @@ class TestTheSandwich:
             RandomOneShot(sandwich=wrong)
 
     def test_all_its_networks_learn(self):
-        """Without distillation and with a single batch: the smallest network's loss falls, too."""
+        """With a single batch the smallest network's loss falls, too: from the targets, the largest network, or both."""
         space, evaluator = TINY["MobileNetV3Space"], Noise(batches=1, epochs=8)
         smallest = smallest_arch(space)
 
@@ -184,10 +185,28 @@ class TestTheSandwich:
             with torch.no_grad():
                 return float(evaluator.loss(supernet.train().subnet(smallest).network(x), target))
 
-        for distill in (False, True):
-            result = RandomOneShot(sandwich=1, distill=distill).run(space, evaluator, device="cpu")
+        for distill, separate_steps in [(False, False), (True, False), (0.5, True), (1, True)]:
+            strategy = RandomOneShot(sandwich=1, distill=distill, separate_steps=separate_steps)
+            result = strategy.run(space, evaluator, device="cpu")
             assert result.arch is None
             assert loss(result.supernet) < loss(Supernet(space))
+
+    @pytest.mark.parametrize("distill", [-0.1, 1.5, math.nan])
+    def test_the_share_of_distillation_is_checked(self, distill):
+        with pytest.raises(StrategyError, match="distill = "):
+            RandomOneShot(sandwich=1, distill=distill)
+
+    @pytest.mark.parametrize(("separate_steps", "expected"), [(True, 3), (False, 1)])
+    def test_each_network_may_take_a_step_of_its_own(self, monkeypatch, separate_steps, expected):
+        """The learning rate follows the batches all the same."""
+        taken, ends, step = [], [], WeightTraining.step_shared
+        monkeypatch.setattr(WeightTraining, "step_shared", lambda self: taken.append(self.learning_rate) or step(self))
+        strategy = RandomOneShot(sandwich=1, separate_steps=separate_steps)
+        strategy.run(Small(), Noise(batches=5, epochs=1), device="cpu", on_step=lambda row: ends.append(len(taken)))
+        per_batch = [taken[end - expected : end] for end in ends]
+        assert len(taken) == expected * len(ends)
+        assert all(len(set(batch)) == 1 for batch in per_batch)
+        assert len({batch[0] for batch in per_batch}) == len(ends)
 
     def test_a_job_names_it(self):
         entry = StrategyEntry.model_validate(
