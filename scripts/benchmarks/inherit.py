@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import typer
@@ -40,6 +40,9 @@ TAU_GOAL, SHARE_GOAL = 0.7, 0.6
 VAL_SHARE = 0.2
 """Share of the images of the archive's training part that is set aside: no cell uses them."""
 
+Kind = Literal["inherited", "alone"]
+"""Where the weights of a subnet come from: from the supernet, or from its own training."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -56,7 +59,7 @@ class Cell:
         seconds: Seconds of the cell; those of the supernet are in its first cell.
     """
 
-    kind: Literal["inherited", "alone"]
+    kind: Kind
     setup: str
     seed: int
     subnet: int
@@ -84,10 +87,10 @@ class Setup:
     sandwich: int
     batch_size: int
 
-    @property
-    def digest(self) -> str:
-        """Distinguishes cells of different options, recipes or spaces in one file."""
-        told = repr((self, space(), VAL_SHARE, json.dumps(self.recipe(0))))
+    def digest(self, kind: Kind) -> str:
+        """Distinguishes cells of different options, recipes or spaces in one file; options of the supernet only in its cells."""
+        shared = self.images, self.subnets, self.epochs, self.batch_size, space(), VAL_SHARE, json.dumps(self.recipe(0))
+        told = repr((*shared, RandomOneShot(sandwich=self.sandwich)) if kind == "inherited" else shared)
         return hashlib.sha256(told.encode()).hexdigest()[:12]
 
     def recipe(self, warm_up: float = 0.05) -> dict[str, Any]:
@@ -104,11 +107,10 @@ class Setup:
             "accelerator": "cpu",
         }
 
-    def evaluator(self, data: LabelledData) -> Classification:
-        """Trains on the training images, and scores on the test images."""
-        return Classification(
-            train_dataloaders=data.train, val_dataloaders=data.test, num_classes=len(data.labels), **self.recipe()
-        )
+    def evaluator(self, data: LabelledData, **settings: Any) -> Classification:
+        """Trains on the training images, and scores on the test images; `settings` are further ones."""
+        parts = {"train_dataloaders": data.train, "val_dataloaders": data.test}
+        return Classification(**parts, num_classes=len(data.labels), **self.recipe(), **settings)
 
 
 def main(
@@ -119,6 +121,7 @@ def main(
     sandwich: Annotated[int, typer.Option(help="Random archs in each step of the supernet.")] = 2,
     images: Annotated[int, typer.Option(help="Training images of each class.")] = 1000,
     batch_size: Annotated[int, typer.Option(help="Images in a training step.")] = 64,
+    kind: Annotated[list[str] | None, typer.Option(help="Cells to run: inherited, alone; both unless given.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of PyTorch.")] = 2,
     out: Annotated[Path, typer.Option(help="File of finished cells.")] = Path("build/bench_inherit.jsonl"),
 ) -> None:
@@ -130,12 +133,13 @@ def main(
     Console().print(f"{len(data.train)} training images, {len(data.test)} test images, {space().count():.3g} archs")  # type: ignore[arg-type]
     archs = by_size(subnets)
     for seed in range(seeds):
-        inherited(setup, data, archs, seed, out)
-        for number, (macs, arch) in enumerate(archs):
+        if "inherited" in (kind or get_args(Kind)):
+            inherited(setup, data, archs, seed, out)
+        for number, (macs, arch) in enumerate(archs if "alone" in (kind or get_args(Kind)) else ()):
             if not known(out, setup, "alone", seed, number):
                 began = time.monotonic()
                 top1 = alone(setup, data, arch, seed, number, out)
-                append(out, Cell("alone", setup.digest, seed, number, arch, macs, top1, time.monotonic() - began))
+                append(out, Cell("alone", setup.digest("alone"), seed, number, arch, macs, top1, time.monotonic() - began))
     Console(width=120).print(report(cells(out, setup)))
 
 
@@ -155,17 +159,17 @@ def space() -> MobileNetV3Space:
 
 def cells(out: Path, setup: Setup) -> list[Cell]:
     """The finished cells of these options."""
-    return [cell for cell in (Cell(**row) for row in rows(out)) if cell.setup == setup.digest]
+    return [cell for cell in (Cell(**row) for row in rows(out)) if cell.setup == setup.digest(cell.kind)]
 
 
-def known(out: Path, setup: Setup, kind: str, seed: int, subnet: int) -> bool:
+def known(out: Path, setup: Setup, kind: Kind, seed: int, subnet: int) -> bool:
     """Whether a cell is finished."""
     return any((c.kind, c.seed, c.subnet) == (kind, seed, subnet) for c in cells(out, setup))
 
 
-def unfinished(out: Path, setup: Setup, name: str) -> Path:
+def unfinished(out: Path, setup: Setup, kind: Kind, name: str) -> Path:
     """The folder of a training that is not finished."""
-    return out.parent / f"{out.stem}-unfinished" / f"{setup.digest}-{name}"
+    return out.parent / f"{out.stem}-unfinished" / f"{setup.digest(kind)}-{kind}-{name}"
 
 
 def by_size(count: int, seed: int = 0, pool: int = 300) -> list[tuple[float, Arch]]:
@@ -207,23 +211,29 @@ def inherited(setup: Setup, data: LabelledData, archs: list[tuple[float, Arch]],
     if not missing:
         return
     began, evaluator = time.monotonic(), setup.evaluator(data)
-    folder = unfinished(out, setup, f"supernet-{seed}")
+    folder = unfinished(out, setup, "inherited", str(seed))
     supernet = RandomOneShot(sandwich=setup.sandwich).run(space(), evaluator, seed=seed, folder=folder, device="cpu").supernet
     if supernet is None:
         raise TypeError("RandomOneShot ended without a supernet")
     for number in missing:
         arch_macs, arch = archs[number]
         top1 = extract(supernet, arch, evaluator, seed=seed).after["val_acc"]
-        append(out, Cell("inherited", setup.digest, seed, number, arch, arch_macs, top1, time.monotonic() - began))
+        append(out, Cell("inherited", setup.digest("inherited"), seed, number, arch, arch_macs, top1, time.monotonic() - began))
         began = time.monotonic()
     shutil.rmtree(folder)
 
 
 def alone(setup: Setup, data: LabelledData, arch: Arch, seed: int, number: int, out: Path) -> float:
     """Test accuracy of a subnet that is trained from new weights."""
-    folder = unfinished(out, setup, f"alone-{seed}-{number}")
+    folder = unfinished(out, setup, "alone", f"{seed}-{number}")
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        network = space().freeze(arch)
+    # An evaluator scores after each epoch, for which one batch will do: it costs as much as a fourth of the training otherwise.
+    evaluator = setup.evaluator(data, limit_val_batches=1)
     trial = Trial(seed=seed, checkpoint=folder / "training.pt")
-    top1 = setup.evaluator(data).evaluate(space(), arch, trial)["val_acc"]
+    evaluator.fit(network, trial, channels_last=space().channels_last)
+    top1 = setup.evaluator(data).validate(network)["val_acc"]
     shutil.rmtree(folder)
     return top1
 

@@ -29,7 +29,7 @@ def test_the_report_has_tau_and_the_share_that_loses_nothing(bench, capsys):
     setup = bench.Setup(images=10, subnets=4, epochs=1, sandwich=1, batch_size=8)
     cells = []
     for kind, scores in (("inherited", (0.5, 0.6, 0.7, 0.9)), ("alone", (0.5, 0.65, 0.6, 0.8))):
-        cells += [bench.Cell(kind, setup.digest, 0, i, {}, 1e6 * i, score, 1.0) for i, score in enumerate(scores)]
+        cells += [bench.Cell(kind, setup.digest(kind), 0, i, {}, 1e6 * i, score, 1.0) for i, score in enumerate(scores)]
     bench.Console(width=160).print(bench.report(cells))
     said = capsys.readouterr().out
     # Of six pairs of subnets, five are in the same order in both lists: tau = (5 - 1) / 6.
