@@ -68,33 +68,35 @@ class Sandwich:
             x: Inputs of the batch.
             losses: The loss of the largest network, and that of the others.
             rng: Passed to `draw`.
-            backward: Computes the gradients of a loss, which is divided by the number of networks already.
+            backward: Computes the gradients of a loss.
             autocast: Returns the context manager in which networks run and losses are computed.
             run_largest: Runs the network of `largest`, in train mode, on `x`; None runs that of `supernet`.
             after_network: Called when the gradients of a network were added, to take a step with them and to clear them. None
-                adds up the gradients of all networks, each divided by the number of networks.
+                adds up the gradients of all networks, and divides the loss of each by their number.
         """
         of_largest, of_smaller = losses
-        count = 1 if after_network is not None else 2 + self.random_networks
+        count, end_network = (2 + self.random_networks, _nothing) if after_network is None else (1, after_network)
         self.supernet.train()
         largest = self.supernet.subnet(self.largest)
         with autocast():
             output = (run_largest or largest.network)(x)
             loss = of_largest(output)
         backward(loss / count)
-        self._collect(largest, after_network)
+        self._collect(largest)
+        end_network()
         teacher = _detached(output)
         for arch in (self.smallest, *(self.draw(rng) for _ in range(self.random_networks))):
             subnet = self.supernet.subnet(arch)
             with kept_statistics(subnet.network), without_dropping(subnet.network), autocast():
                 smaller = of_smaller(subnet.network(x), teacher)
             backward(smaller / count)
-            self._collect(subnet, after_network)
+            self._collect(subnet)
+            end_network()
         return loss.detach()
 
     @torch.no_grad()
-    def _collect(self, subnet: Subnet, then: Callable[[], None] | None) -> None:
-        """Adds the gradients of a network to those of the shared tensors and forgets them; then calls `then`, if given."""
+    def _collect(self, subnet: Subnet) -> None:
+        """Adds the gradients of a network to those of the shared tensors, and forgets them."""
         tensors = self.supernet.tensors
         for key, leaf in subnet.leaves.items():
             full = tensors.parameter(key)
@@ -103,8 +105,6 @@ class Sandwich:
                     full.grad = torch.zeros_like(full)
                 window(full.grad, leaf.shape, centred=key in tensors.centred).add_(leaf.grad)
                 leaf.grad = None
-        if then is not None:
-            then()
 
 
 @contextmanager
@@ -132,6 +132,10 @@ def without_dropping(network: nn.Module) -> Iterator[None]:
                 later.callback(setattr, module, "drop_path_prob", module.drop_path_prob)
                 module.drop_path_prob = 0.0
         yield
+
+
+def _nothing() -> None:
+    pass
 
 
 def _detached(output: Any) -> Any:

@@ -88,7 +88,7 @@ class Setup:
     batch_size: int
 
     def digest(self, kind: Kind) -> str:
-        """Distinguishes cells of different options, recipes or spaces in one file; options of the supernet only in its cells."""
+        """Distinguishes cells of other options, recipes or spaces in a file; only inherited ones depend on the supernet's."""
         shared = self.images, self.subnets, self.epochs, self.batch_size, space(), VAL_SHARE, json.dumps(self.recipe(0))
         told = repr((*shared, RandomOneShot(sandwich=self.sandwich)) if kind == "inherited" else shared)
         return hashlib.sha256(told.encode()).hexdigest()[:12]

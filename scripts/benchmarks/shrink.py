@@ -9,17 +9,20 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
 
+import torch
 import typer
-from finetune import MODEL, Usage, append, own_homes, prepared, rows
+from finetune import MODEL, Usage, append, own_homes, prepared, rows, trained_plainly
 from rich.console import Console
 from rich.table import Table
 
-METHODS = ("whole network, fine-tuned", "hubserve shrink", "small arch from scratch")
+from hubserve.hub.registry import get_space
+
+WHOLE, SHRINK, SCRATCH = METHODS = ("whole network, fine-tuned", "hubserve shrink", "small arch from scratch")
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,22 @@ def main(
     method: Annotated[list[str] | None, typer.Option(help="Methods to run; all unless given.")] = None,
     threads: Annotated[int, typer.Option(help="Number of threads of PyTorch.")] = 2,
     out: Annotated[Path, typer.Option(help="File of finished cells.")] = Path("build/bench_shrink.jsonl"),
+    scratch: Annotated[int | None, typer.Option(hidden=True, help="Print the accuracy from scratch with this seed.")] = None,
 ) -> None:
     """Runs the missing cells, and prints all of this set-up. Training from scratch needs the cell of the same shrink."""
     data = prepared(archive, images, out.parent)
+    if scratch is not None:
+        small = cell_of_shrink(out, scratch, minutes, size, share, images, threads)
+        print(json.dumps({"top1": from_scratch(small, data)}))
+        return
     for seed in range(seeds):
         for name in method or METHODS:
             key = (name, seed, minutes, size, share, images, threads)
             if not any(cell.key == key for cell in finished(out)):
-                small = next((c for c in finished(out) if c.key == (METHODS[1], *key[1:])), None)
-                append(out, run_cell(data, small, *key))
+                if name == SCRATCH:
+                    append(out, run_scratch(archive, cell_of_shrink(out, *key[1:]), out))
+                else:
+                    append(out, run_cell(data, *key))
     show([c for c in finished(out) if c.key[2:] == (minutes, size, share, images, threads)])
 
 
@@ -93,9 +103,35 @@ def finished(out: Path) -> list[ShrinkCell]:
     return [ShrinkCell(**row) for row in rows(out)]
 
 
+def cell_of_shrink(out: Path, *key: object) -> ShrinkCell:
+    """The cell of `hubserve shrink` with this seed, minutes, size, share, images and threads."""
+    found = next((cell for cell in finished(out) if cell.key == (SHRINK, *key)), None)
+    if found is None:
+        raise typer.BadParameter(f"training from scratch needs the arch of the cell {SHRINK!r}: run that first")
+    return found
+
+
+def run_scratch(archive: Path, small: ShrinkCell, out: Path) -> ShrinkCell:
+    """Trains the arch of a cell from scratch, in a process of its own, and measures that."""
+    options = ("minutes", "size", "share", "images", "threads")
+    told = [part for name in options for part in (f"--{name}", str(getattr(small, name)))]
+    command = [sys.executable, __file__, str(archive), *told, "--out", str(out), "--scratch", str(small.seed)]
+    usage = Usage()
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    seconds = usage.seconds()
+    return replace(small, method=SCRATCH, top1=json.loads(run.stdout)["top1"], **seconds)
+
+
+def from_scratch(small: ShrinkCell, data: Path) -> float:
+    """Test accuracy of the arch of a cell after as many minutes of the plain training of `bench finetune`."""
+    torch.set_num_threads(small.threads)
+    torch.manual_seed(small.seed)
+    network = get_space(small.space, {**small.settings, "num_labels": 10}).freeze(small.arch)
+    return trained_plainly(network, data, small.minutes, small.size)
+
+
 def run_cell(
     data: Path,
-    small: ShrinkCell | None,
     name: str,
     seed: int,
     minutes: float,
@@ -108,16 +144,10 @@ def run_cell(
     budget = ["--minutes", str(minutes), "--size", str(size), "--seed", str(seed), "--json"]
     with tempfile.TemporaryDirectory() as folder:
         environment = own_homes(folder, threads)
-        if name == "hubserve shrink":
+        if name == SHRINK:
             command = ["shrink", MODEL, str(data), "--name", "small", "--latency-share", str(share), *budget]
-        elif name == METHODS[0]:
-            command = ["finetune", MODEL, str(data), "--name", "small", *budget]
         else:
-            if small is None:
-                raise typer.BadParameter("training from scratch needs the arch of the cell `hubserve shrink`: run that first")
-            command = ["finetune", str(random_package(small, Path(folder))), str(data), "--name", "small", *budget]
-            # All layers are trained, and the head begins new, too.
-            command += ["--set", "early_layers=train"]
+            command = ["finetune", MODEL, str(data), "--name", "small", *budget]
         usage = Usage()
         run = subprocess.run(
             [sys.executable, "-m", "hubserve", *command], env=environment, check=True, stdout=subprocess.PIPE, text=True
@@ -160,23 +190,6 @@ def published(tag: str, environment: dict[str, str]) -> dict[str, Any]:
     run = subprocess.run([sys.executable, "-c", program, tag], env=environment, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(run.stdout)
     return found
-
-
-def random_package(small: ShrinkCell, folder: Path) -> Path:
-    """Writes a package of the found arch with random weights, prepared as the model is."""
-    from hubserve.cards.card import load_card
-    from hubserve.export.model_source import arch_source
-    from hubserve.export.write_package import write_package
-    from hubserve.hub.registry import get_space
-
-    # Another number of classes: its head is replaced.
-    settings = {**small.settings, "num_labels": 2}
-    preprocess = load_card(MODEL).image_preprocess.model_copy(update={"input_size": small.size, "resize": small.size})
-    space = get_space(small.space, settings)
-    write_package(
-        arch_source(space, settings, small.arch, name="scratch", preprocess=preprocess), folder / "scratch", formats=("onnx",)
-    )
-    return folder / "scratch"
 
 
 def show(cells: list[ShrinkCell]) -> None:
