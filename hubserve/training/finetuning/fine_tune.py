@@ -18,7 +18,7 @@ from hubserve.training.finetuning.head import find_head, head_inputs, train_head
 from hubserve.training.finetuning.layer_training import CHECKPOINT, LayerTraining
 from hubserve.training.finetuning.new_head import NewHead
 from hubserve.training.finetuning.prepare_features import Step, prepare_features
-from hubserve.training.finetuning.split_network import split_for
+from hubserve.training.finetuning.split_network import is_untrained, split_for
 from hubserve.training.finetuning.square_images import SquareImages
 from hubserve.training.finetuning.train_together import LayersWork, train_together
 from hubserve.training.memory_format import training_format
@@ -104,7 +104,9 @@ def fine_tune(
     heads = {model.get_submodule(name) for name in names}
     if heads and not (folder / CHECKPOINT).is_file():
         progress.step("training the head", None)
-        main = find_head(split.rest, heads, features.val.batch(torch.tensor([0])).to(device.device))
+        main = None
+        if not is_untrained(model):  # A head that is fitted to its features is far too large for those of the training.
+            main = find_head(split.rest, heads, features.val.batch(torch.tensor([0])).to(device.device))
         if main is not None:
             plain = TrainingPart(features.plain, train.labels)
             with seeded(seed):  # Of many images, some are drawn.
@@ -170,7 +172,8 @@ def class_weights(recipe: FineTuneRecipe, train_labels: Tensor, labels: Sequence
 def _initialise(heads: Iterable[nn.Module | None], seed: int) -> None:
     """Initialises the weights of heads that `train_head` does not train, with small random numbers.
 
-    These are auxiliary heads, and a main head that is not a single linear layer. None stands for no head.
+    These are auxiliary heads, and a main head that is not a single linear layer or belongs to an untrained network. None stands
+    for no head.
     """
     generator = torch.Generator().manual_seed(seed)
     for head in heads:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
 
@@ -33,14 +34,26 @@ class SplitNetwork:
 def split_for(model: nn.Module, example: Tensor, recipe: FineTuneRecipe) -> SplitNetwork:
     """Divides a network after its early layers if the recipe has early_layers = "frozen", as `split_network` does.
 
-    With "train", or if the network cannot be divided, `early` and `shape` of the result are None.
+    With "train", or if the network is untrained (`is_untrained`) or cannot be divided, `early` and `shape` of the result are
+    None.
 
     Args:
         model: Network in eval mode.
         example: Preprocessed images of the size that is trained, (2, 3, height, width) float32.
         recipe: Recipe, of which `early_layers` is used.
     """
-    return split_network(model, example, share=EARLY_WEIGHTS if recipe.early_layers == "frozen" else 0.0)
+    is_divided = recipe.early_layers == "frozen" and not is_untrained(model)
+    return split_network(model, example, share=EARLY_WEIGHTS if is_divided else 0.0)
+
+
+def is_untrained(model: nn.Module) -> bool:
+    """Returns whether the network has batch norms and all of them have the running statistics with which they begin.
+
+    In eval mode the features of such a network say nothing: from layer to layer, their numbers become smaller.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    # With track_running_stats, both are tensors.
+    return bool(norms) and all(bool((norm.running_mean == 0).all() and (norm.running_var == 1).all()) for norm in norms)  # type: ignore[union-attr]
 
 
 def split_network(model: nn.Module, example: Tensor, *, share: float = EARLY_WEIGHTS) -> SplitNetwork:

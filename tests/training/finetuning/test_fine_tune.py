@@ -56,6 +56,19 @@ def test_the_early_layers_stay_and_the_others_change(tmp_path, images):
     assert "stem.1.running_mean" not in changed
 
 
+def test_an_untrained_network_is_trained_as_a_whole_from_a_small_head(tmp_path, images):
+    """Its features vanish in eval mode; a head fitted to them would be millions of times too large for the training."""
+    network = start()
+    for norm in (module for module in network.model.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.reset_running_stats()
+    before = {name: tensor.clone() for name, tensor in network.model.state_dict().items()}
+    model, history = tuned(tmp_path, images, network=network, epochs=12, patience=None)
+    losses = [row.train_loss for row in history[1:]]
+    assert max(losses) < 2 * torch.tensor(3.0).log()
+    assert losses[-1] < losses[0]
+    assert not torch.equal(model.state_dict()["stem.0.weight"], before["stem.0.weight"])
+
+
 def test_all_layers_are_trained_where_that_is_asked_for(tmp_path, images):
     network = start()
     before = network.model.state_dict()["stem.0.weight"].clone()
