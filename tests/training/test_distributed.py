@@ -61,7 +61,7 @@ class Sockets:
 
 def everywhere(devices, model, trained):
     """Scores here and their sum over all processes, with the weights and theirs."""
-    scores = trained._fit_on(devices, model, Trial(seed=4))
+    scores = trained._fit_on(devices, model, Trial(seed=4), channels_last=False)
     weights = nn.utils.parameters_to_vector(model.parameters()).detach()
     return scores, devices.total(torch.tensor(scores["val_loss"])).item(), pack(model), devices.total(weights.clone()).tolist()
 
