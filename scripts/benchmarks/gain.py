@@ -23,7 +23,7 @@ import torch
 import typer
 import yaml
 from finetune import Usage, append, own_homes, prepared, rows
-from inherit import job, macs, space
+from inherit import job, macs, new_network, space
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
@@ -193,10 +193,7 @@ class Trainer:
     def train(self, arch: Arch, recipe: Mapping[str, Any], epochs: int) -> tuple[float, torch.nn.Module]:
         """Trains a new network of `arch`; returns its accuracy on the validation images, and the network."""
         self.networks += 1
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(self.seed)
-            network = space().freeze(arch)
-        return self.train_on(network, recipe, epochs)
+        return self.train_on(new_network(arch, self.seed), recipe, epochs)
 
     def train_on(self, network: torch.nn.Module, recipe: Mapping[str, Any], epochs: int) -> tuple[float, torch.nn.Module]:
         """Trains a network further; returns its accuracy on the validation images, and the network."""

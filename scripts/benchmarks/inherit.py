@@ -121,7 +121,7 @@ def main(
     sandwich: Annotated[int, typer.Option(help="Random archs in each step of the supernet.")] = 2,
     images: Annotated[int, typer.Option(help="Training images of each class.")] = 1000,
     batch_size: Annotated[int, typer.Option(help="Images in a training step.")] = 64,
-    kind: Annotated[list[str] | None, typer.Option(help="Cells to run: inherited, alone; both unless given.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Cells to run; both kinds unless given.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of PyTorch.")] = 2,
     out: Annotated[Path, typer.Option(help="File of finished cells.")] = Path("build/bench_inherit.jsonl"),
 ) -> None:
@@ -131,11 +131,11 @@ def main(
     folder = prepared(archive, round(images / (1 - VAL_SHARE)), out.parent)
     data = load_dataset("cifar10", folder, seed=0, val_share=VAL_SHARE)
     Console().print(f"{len(data.train)} training images, {len(data.test)} test images, {space().count():.3g} archs")  # type: ignore[arg-type]
-    archs = by_size(subnets)
+    archs, kinds = by_size(subnets), get_args(Kind) if kind is None else (kind,)
     for seed in range(seeds):
-        if "inherited" in (kind or get_args(Kind)):
+        if "inherited" in kinds:
             inherited(setup, data, archs, seed, out)
-        for number, (macs, arch) in enumerate(archs if "alone" in (kind or get_args(Kind)) else ()):
+        for number, (macs, arch) in enumerate(archs if "alone" in kinds else ()):
             if not known(out, setup, "alone", seed, number):
                 began = time.monotonic()
                 top1 = alone(setup, data, arch, seed, number, out)
@@ -155,6 +155,13 @@ def space() -> MobileNetV3Space:
     """The space of search_jobs/cifar10_cpu.yaml."""
     settings = job()["space"]["settings"]
     return MobileNetV3Space(num_labels=10, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+
+
+def new_network(arch: Arch, seed: int) -> torch.nn.Module:
+    """A network of the space with weights that `seed` decides."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        return space().freeze(arch)
 
 
 def cells(out: Path, setup: Setup) -> list[Cell]:
@@ -226,9 +233,7 @@ def inherited(setup: Setup, data: LabelledData, archs: list[tuple[float, Arch]],
 def alone(setup: Setup, data: LabelledData, arch: Arch, seed: int, number: int, out: Path) -> float:
     """Test accuracy of a subnet that is trained from new weights."""
     folder = unfinished(out, setup, "alone", f"{seed}-{number}")
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
-        network = space().freeze(arch)
+    network = new_network(arch, seed)
     # An evaluator scores after each epoch, for which one batch will do: it costs as much as a fourth of the training otherwise.
     evaluator = setup.evaluator(data, limit_val_batches=1)
     trial = Trial(seed=seed, checkpoint=folder / "training.pt")
