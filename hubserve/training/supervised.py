@@ -19,6 +19,7 @@ from hubserve.space import Arch, ModelSpace
 from hubserve.training.device import Devices, OneDevice, device_kind
 from hubserve.training.distributed import run_together
 from hubserve.training.evaluator import SharedTraining, TrainingEvaluator, Trial
+from hubserve.training.faster_on_cpu import faster_on_cpu
 from hubserve.training.loop import LoopParts, train
 from hubserve.training.memory_format import in_training_format
 from hubserve.training.optimizers_and_schedules import find_optimizer, find_schedule
@@ -189,7 +190,7 @@ class SupervisedEvaluator(TrainingEvaluator):
             set_drop_path(model, 0.0)
         is_faster = channels_last and devices.device.type == "cpu"
         memory_format = in_training_format(model) if is_faster else nullcontext()
-        with memory_format, seeded(trial.seed, deterministic=self.settings.deterministic):
+        with memory_format, faster_on_cpu(model), seeded(trial.seed, deterministic=self.settings.deterministic):
             return train(model, self._loop_parts(devices, trial), devices)
 
     def _fit_and_pack(

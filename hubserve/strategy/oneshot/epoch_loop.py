@@ -14,6 +14,7 @@ from hubserve.data.nested_batches import batch_on
 from hubserve.errors import StrategyError
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
 from hubserve.training.evaluator import SharedTraining, TrainingEvaluator
+from hubserve.training.faster_on_cpu import faster_on_cpu
 from hubserve.training.memory_format import training_format
 from hubserve.training.process_group import ProcessGroup
 from hubserve.training.seeding import seeded
@@ -54,7 +55,7 @@ class EpochLoop:
         Raises:
             StrategyError: The search needs validation data and the evaluator has none, or a loss is not finite.
         """
-        with seeded_epoch(self.seed, self.epoch, self.training):
+        with faster_on_cpu(self.search.supernet), seeded_epoch(self.seed, self.epoch, self.training):
             self.search.begin(self.epoch, self._val_batches())
             for batch in self.evaluator.train_part(epoch_seed(self.seed, self.epoch), self.group.part):
                 row = self.search.step(*self._on_device(batch))

@@ -18,6 +18,7 @@ from hubserve.errors import DivergedError, EvaluatorError
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
 from hubserve.jobs.status import EpochRow, best_epoch, highest_epoch
 from hubserve.training.device import Devices
+from hubserve.training.faster_on_cpu import faster_on_cpu
 from hubserve.training.finetuning.augmented_views import RandomMixtures
 from hubserve.training.finetuning.clock import Clock
 from hubserve.training.finetuning.divided_batches import DividedBatch, divided_batches
@@ -111,7 +112,7 @@ class LayerTraining:
             self._end_of_epoch(0, None)
         while not self._devices.value_of_first(self._is_over()):
             epoch = self._epochs_done + 1
-            with seeded((self._seed * 1_000_003 + epoch) % 2**63):
+            with faster_on_cpu(self._rest), seeded((self._seed * 1_000_003 + epoch) % 2**63):
                 loss = self._epoch()
             self._end_of_epoch(epoch, loss)
         self._rest.load_state_dict(self._best)

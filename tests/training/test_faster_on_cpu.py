@@ -1,0 +1,107 @@
+"""On the CPU, gradients of wide depthwise convolutions are computed in another way, and freed memory is kept for a while."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+
+from hubserve.training import depthwise_gradients
+from hubserve.training.depthwise_gradients import faster_depthwise_gradients
+from hubserve.training.faster_on_cpu import faster_on_cpu
+from hubserve.training.kept_memory import kept_memory
+
+is_replaced = torch.backends.mkldnn.is_available() and "AVX" in torch.backends.cpu.get_cpu_capability()
+
+
+def gradients(layer, x, context):
+    """Output, and gradients of the input and of the parameters."""
+    layer.zero_grad()
+    x = x.clone().requires_grad_()
+    with context:
+        output = layer(x)
+    (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
+    return output, x.grad, *(parameter.grad.clone() for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("size", [(16, 16), (9, 13), (3, 3), (2, 5)])
+@pytest.mark.parametrize(("stride", "bias"), [(1, False), (2, True)])
+@pytest.mark.parametrize(("kernel", "padding"), [(5, 2), (7, 3), (4, 1), ((1, 7), (0, 3)), ((5, 4), (4, 0)), (11, 5)])
+def test_gradients_are_those_of_pytorch(monkeypatch, kernel, padding, stride, bias, size, memory_format):
+    monkeypatch.setattr(depthwise_gradients, "NUMBERS", 700)  # So that some batches are computed in several parts.
+    torch.manual_seed(0)
+    layer = nn.Conv2d(12, 12, kernel, stride, padding, groups=12, bias=bias).to(memory_format=memory_format)
+    x = torch.randn(5, 12, *size).to(memory_format=memory_format)
+    if any(n + 2 * p < k for n, p, k in zip(size, layer.padding, layer.kernel_size, strict=True)):
+        pytest.skip("the kernel is larger than the padded image")
+    found = gradients(layer, x, faster_depthwise_gradients(layer))
+    for ours, theirs in zip(found, gradients(layer, x, nullcontext()), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    if size[1] > layer.kernel_size[1]:
+        assert (found[0].grad_fn.name() == "_WideDepthwiseBackward") == is_replaced
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.Conv2d(8, 8, 5, groups=4),
+        nn.Conv2d(8, 16, 5, groups=8),
+        nn.Conv2d(8, 8, 5, groups=8, dilation=2),
+        nn.Conv2d(8, 8, 5, groups=8, stride=3),
+        nn.Conv2d(8, 8, 5, groups=8, padding="same"),
+        nn.Conv2d(8, 8, 5, groups=8).double(),
+        nn.Conv2d(8, 8, 5, groups=8).requires_grad_(False),
+    ],
+)
+def test_other_convolutions_are_left_to_pytorch(layer):
+    x = torch.randn(2, 8, 12, 12, dtype=layer.weight.dtype, requires_grad=True)
+    with faster_depthwise_gradients(layer), faster_depthwise_gradients(nn.Conv2d(8, 8, 5, groups=8)):
+        assert "Wide" not in layer(x).grad_fn.name()
+
+
+def test_without_gradients_and_under_autocast_pytorch_computes():
+    layer, x = nn.Conv2d(8, 8, 5, groups=8), torch.randn(2, 8, 12, 12)
+    with faster_depthwise_gradients(layer):
+        with torch.no_grad():
+            assert layer(x).grad_fn is None
+        with torch.autocast("cpu", torch.bfloat16):
+            output = layer(x)
+    assert output.dtype == torch.bfloat16
+    assert "Wide" not in output.grad_fn.name()
+
+
+def test_second_gradients_are_those_of_pytorch():
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(4, 4, 5, padding=2, groups=4), torch.randn(2, 4, 8, 8, requires_grad=True)
+    found = []
+    for context in (faster_depthwise_gradients(layer), nullcontext()):
+        with context:
+            (first,) = torch.autograd.grad(layer(x).square().sum(), layer.weight, create_graph=True)
+            found.append(torch.autograd.grad(first.square().sum(), (x, layer.weight)))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-3)
+
+
+@pytest.mark.skipif(not is_replaced, reason="the gradients are left to PyTorch on this CPU")
+def test_a_network_elsewhere_is_left_alone():
+    layer, other = nn.Conv2d(8, 8, 5, groups=8), nn.Conv2d(8, 8, 5, groups=8, device="meta")
+    for network, name in ((layer, "_WideDepthwiseBackward"), (other, "ConvolutionBackward0")):
+        with faster_on_cpu(network):
+            assert layer(torch.randn(1, 8, 12, 12)).grad_fn.name() == name
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def test_memory_is_given_back_afterwards():
+    with kept_memory():
+        for _ in range(3):
+            tensors = [torch.ones(2**20) for _ in range(64)]
+            del tensors
+        during = resident()
+    assert during - resident() > 200 * 2**20
