@@ -19,6 +19,15 @@ WIDEST = 3
 
 For wider ones it takes the code of dense convolutions, which is 2 to 20 times as slow as three columns at a time."""
 
+FEWEST_CHANNELS = 48
+"""Number of channels of a wide depthwise layer without which a network is left to PyTorch.
+
+The detour of all functions of PyTorch through Python costs 5 % to 10 % in networks of many small layers, such as cells of 8 to
+32 channels, and their convolutions give nothing back."""
+
+FEWEST_OUTPUTS = 2**16
+"""Number of outputs below which the gradient takes less time at once than in parts."""
+
 NUMBERS = 2**20
 """Number of inputs of which the gradient is computed at a time: padded copies of more leave the caches of the CPU."""
 
@@ -29,13 +38,14 @@ def faster_depthwise_gradients(network: nn.Module) -> Iterator[None]:
 
     Outputs and gradients of the inputs are those of PyTorch, and gradients of weights differ by rounding alone. It acts on what
     runs forward in it: on two-dimensional convolutions of float32 with a stride of 1 or 2 and no dilation, of images wider
-    than half of the kernel. Elsewhere than on an x86 CPU, and under autocast, it changes nothing.
+    than half of the kernel and of at least `FEWEST_OUTPUTS` outputs. Elsewhere than on an x86 CPU, under autocast, and for
+    networks without a wide depthwise layer of `FEWEST_CHANNELS`, it changes nothing.
 
     Args:
         network: Network or supernet that is trained.
     """
     on_cpu = (tensor.shape for tensor in network.parameters() if tensor.device.type == "cpu")
-    has_wide = any(len(shape) == 4 and shape[1] == 1 and shape[3] > WIDEST for shape in on_cpu)
+    has_wide = any(len(s) == 4 and s[0] >= FEWEST_CHANNELS and s[1] == 1 and s[3] > WIDEST for s in on_cpu)
     is_x86 = torch.backends.mkldnn.is_available() and "AVX" in torch.backends.cpu.get_cpu_capability()  # type: ignore[no-untyped-call]
     with _Conv2dReplaced() if has_wide and is_x86 else nullcontext():
         yield
@@ -59,6 +69,7 @@ def _gains(x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dila
         weight.shape[3] > WIDEST
         and 1 < groups == len(weight) == x.shape[1]
         and stride in ((1, 1), (2, 2))
+        and x.numel() >= FEWEST_OUTPUTS * stride[0] * stride[1]
         and dilation == (1, 1)
         and isinstance(padding, tuple)
         and x.dim() == 4

@@ -14,6 +14,13 @@ from hubserve.training.kept_memory import kept_memory
 is_replaced = torch.backends.mkldnn.is_available() and "AVX" in torch.backends.cpu.get_cpu_capability()
 
 
+@pytest.fixture(autouse=True)
+def of_any_size(monkeypatch):
+    """Layers of any size have their gradients computed in parts, and a batch in several of them."""
+    for limit, value in (("FEWEST_CHANNELS", 1), ("FEWEST_OUTPUTS", 1), ("NUMBERS", 700)):
+        monkeypatch.setattr(depthwise_gradients, limit, value)
+
+
 def gradients(layer, x, context):
     """Output, and gradients of the input and of the parameters."""
     layer.zero_grad()
@@ -28,8 +35,7 @@ def gradients(layer, x, context):
 @pytest.mark.parametrize("size", [(16, 16), (9, 13), (3, 3), (2, 5)])
 @pytest.mark.parametrize(("stride", "bias"), [(1, False), (2, True)])
 @pytest.mark.parametrize(("kernel", "padding"), [(5, 2), (7, 3), (4, 1), ((1, 7), (0, 3)), ((5, 4), (4, 0)), (11, 5)])
-def test_gradients_are_those_of_pytorch(monkeypatch, kernel, padding, stride, bias, size, memory_format):
-    monkeypatch.setattr(depthwise_gradients, "NUMBERS", 700)  # So that some batches are computed in several parts.
+def test_gradients_are_those_of_pytorch(kernel, padding, stride, bias, size, memory_format):
     torch.manual_seed(0)
     layer = nn.Conv2d(12, 12, kernel, stride, padding, groups=12, bias=bias).to(memory_format=memory_format)
     x = torch.randn(5, 12, *size).to(memory_format=memory_format)
@@ -90,6 +96,21 @@ def test_a_network_elsewhere_is_left_alone():
     for network, name in ((layer, "_WideDepthwiseBackward"), (other, "ConvolutionBackward0")):
         with faster_on_cpu(network):
             assert layer(torch.randn(1, 8, 12, 12)).grad_fn.name() == name
+
+
+@pytest.mark.skipif(not is_replaced, reason="the gradients are left to PyTorch on this CPU")
+def test_small_layers_are_left_to_pytorch(monkeypatch):
+    wide, narrow = (nn.Conv2d(n, n, 5, padding=2, groups=n) for n in (48, 8))
+    monkeypatch.undo()
+    for network, layer, size, is_wide in (
+        (wide, wide, 40, True),
+        (wide, wide, 36, False),
+        (wide, narrow, 96, True),
+        (narrow, wide, 40, False),
+    ):
+        with faster_depthwise_gradients(network):
+            name = layer(torch.randn(1, layer.in_channels, size, size)).grad_fn.name()
+        assert ("Wide" in name) == is_wide
 
 
 def resident() -> int:
