@@ -1,6 +1,7 @@
 """Context manager in which freed memory stays with the process, so that the next tensor takes it without page faults."""
 
 import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,13 +19,12 @@ DEFAULT_MMAP_MAX = 65536
 def kept_memory() -> Iterator[None]:
     """Context manager in which the allocator of glibc gives no memory back to the system and takes none by `mmap`.
 
-    Without it, tensors of more than 32 MB are mapped and unmapped one by one, and the system clears each page again: 10 % to
-    45 % of the CPU seconds of a training step. Afterwards the memory is given back, and the allocator is as glibc's own rules
-    leave it in a program that uses large tensors. It acts on the whole process; where the C library is not glibc, it does
-    nothing.
+    Without it, tensors of more than 32 MB are mapped and unmapped one by one, and free memory at the end of the heap is given
+    back in each step, so that the system clears the same pages again and again (docs/decisions/0056). Afterwards the memory is
+    given back, and the allocator is as glibc's own rules leave it in a program that uses large tensors. It acts on the whole
+    process, and ends with the first of several trainings at the same time. Where the C library is not glibc, nothing happens.
     """
-    library = ctypes.CDLL(None)
-    if not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):
+    if not (sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt") and hasattr(library, "malloc_trim")):
         yield
         return
     library.mallopt(MMAP_MAX, 0)
