@@ -118,7 +118,7 @@ def main(
     seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.")] = 1,
     subnets: Annotated[int, typer.Option(help="Number of subnets.")] = 24,
     epochs: Annotated[int, typer.Option(help="Epochs of the supernet, and of each subnet alone.")] = 20,
-    sandwich: Annotated[int, typer.Option(help="Random archs in each step of the supernet.")] = 2,
+    sandwich: Annotated[int, typer.Option(help="Random archs in each step of the supernet.")] = 4,
     images: Annotated[int, typer.Option(help="Training images of each class.")] = 1000,
     batch_size: Annotated[int, typer.Option(help="Images in a training step.")] = 64,
     kind: Annotated[Kind | None, typer.Option(help="Cells to run; both kinds unless given.")] = None,
