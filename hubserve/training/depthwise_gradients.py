@@ -42,10 +42,10 @@ def faster_depthwise_gradients(network: nn.Module) -> Iterator[None]:
     networks without a wide depthwise layer of `FEWEST_CHANNELS`, it changes nothing.
 
     Args:
-        network: Network or supernet that is trained.
+        network: Network or supernet on the CPU that is trained.
     """
-    on_cpu = (tensor.shape for tensor in network.parameters() if tensor.device.type == "cpu")
-    has_wide = any(len(s) == 4 and s[0] >= FEWEST_CHANNELS and s[1] == 1 and s[3] > WIDEST for s in on_cpu)
+    shapes = (tensor.shape for tensor in network.parameters())
+    has_wide = any(len(s) == 4 and s[0] >= FEWEST_CHANNELS and s[1] == 1 and s[3] > WIDEST for s in shapes)
     is_x86 = torch.backends.mkldnn.is_available() and "AVX" in torch.backends.cpu.get_cpu_capability()  # type: ignore[no-untyped-call]
     with _Conv2dReplaced() if has_wide and is_x86 else nullcontext():
         yield
