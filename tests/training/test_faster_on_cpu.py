@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from hubserve.service.loaded_model import resident_bytes
 from hubserve.training import depthwise_gradients
 from hubserve.training.depthwise_gradients import faster_depthwise_gradients
 from hubserve.training.faster_on_cpu import faster_on_cpu
@@ -113,16 +114,10 @@ def test_small_layers_are_left_to_pytorch(monkeypatch):
         assert ("Wide" in name) == is_wide
 
 
-def resident() -> int:
-    """Bytes of this process in memory."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
-
-
 def test_memory_is_given_back_afterwards():
     with kept_memory():
         for _ in range(3):
             tensors = [torch.ones(2**20) for _ in range(64)]
             del tensors
-        during = resident()
-    assert during - resident() > 200 * 2**20
+        during = resident_bytes()
+    assert during - resident_bytes() > 200 * 2**20
