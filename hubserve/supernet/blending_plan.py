@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubserve.space import Arch, Choice, OneOf
+from hubserve.space import Arch, Choice, ModelSpace, OneOf
 from hubserve.supernet.blend import BlendContext
 from hubserve.supernet.blending_picker import BlendingPicker
 from hubserve.supernet.network_shapes import NetworkShapes, NetworkShapesCache
@@ -78,9 +78,7 @@ def make_plan(networks: NetworkShapesCache) -> BlendingPlan:
     """
     space = networks.space
     base = next(largest(space), None) or next(random_answers(space, Random(0)))
-    picker = BlendingPicker(base, AnswerTags(), BlendContext())
-    with torch.device("meta"):
-        space.build(picker)
+    picker = _asked_for_all(space, base)
     asked_for_values = picker.values - picker.repeats
     choices = [choice for choice in space.choices.values() if choice.label in asked_for_values and isinstance(choice, OneOf)]
     for choice in choices:
@@ -96,6 +94,18 @@ def make_plan(networks: NetworkShapesCache) -> BlendingPlan:
         values=frozenset(optional),
         optional={label: presence for label, presence in optional.items() if presence},
     )
+
+
+def _asked_for_all(space: ModelSpace, base: Arch) -> BlendingPicker:
+    """Returns a picker that a builder asked for all choices of `space`, so that it knows of what kind each is."""
+    with torch.device("meta"):
+        # A network with all candidates takes many times as long to build; it is needed where a candidate asks questions.
+        for layers in (False, True):
+            picker = BlendingPicker(base, AnswerTags(), BlendContext(), layers=layers)
+            space.build(picker)
+            if space.choices.keys() <= picker.layers | picker.repeats | picker.values:
+                break
+    return picker
 
 
 def _fullest(networks: NetworkShapesCache, base: Arch, choice: Choice) -> Any:

@@ -175,25 +175,27 @@ def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Any, bool]]:
 
 def _walk(network: nn.Module, tags: AnswerTags) -> Iterator[tuple[nn.Module, str, str]]:
     """Yields (module, path, key) for each module once; wrappers and `CandidateLayers` are left out."""
+    # A stack and no recursive function within this one: that would refer to itself and, by its arguments, to the network, which
+    # would then stay in memory until the garbage collector comes.
     seen: set[int] = set()
-
-    def visit(module: nn.Module, path: str, key: str) -> Iterator[tuple[nn.Module, str, str]]:
+    stack = [(network, "", "")]
+    while stack:
+        module, path, key = stack.pop()
         if id(module) in seen:
-            return
+            continue
         seen.add(id(module))
         if isinstance(module, Wrapper):
-            yield from visit(module.inner, f"{path}.inner", key)
-            return
+            stack.append((module.inner, f"{path}.inner", key))
+            continue
         if isinstance(module, CandidateLayers):
             # The key so far ends in the tag that all candidates have in common; each adds its own.
-            for i, candidate in enumerate(module.candidates):
-                yield from visit(candidate, f"{path}.candidates.{i}", key + tags.of(_unwrapped(candidate)))
-            return
-        yield module, path, key
-        for name, child, component in _children(module, tags):
-            yield from visit(child, f"{path}.{name}".lstrip("."), f"{key}/{component}".lstrip("/"))
-
-    yield from visit(network, "", "")
+            candidates = enumerate(module.candidates)
+            following = [(each, f"{path}.candidates.{i}", key + tags.of(_unwrapped(each))) for i, each in candidates]
+        else:
+            yield module, path, key
+            children = _children(module, tags)
+            following = [(child, f"{path}.{name}".lstrip("."), f"{key}/{part}".lstrip("/")) for name, child, part in children]
+        stack.extend(reversed(following))
 
 
 def _children(module: nn.Module, tags: AnswerTags) -> Iterator[tuple[str, nn.Module, str]]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from contextlib import nullcontext
+from functools import partial
+from random import Random
 
 import pytest
 import torch
 from torch import nn
 
 from hubserve.hub import ENAS
+from hubserve.space import ModelSpace
 from hubserve.strategy import DARTS, RandomOneShot
 from hubserve.supernet import Blend, BlendedSupernet, Supernet, memory_estimates
 from hubserve.supernet.blend import BlendContext
@@ -45,7 +49,7 @@ class TestNetworksThatAreBuilt:
         search.memory_bytes(images(4))
         search.net.network(x=images(4))
         whole = builds.count("BlendingPicker")
-        # Sizes, values, plan (with all candidates and with one), the memory of a step, and the network that runs.
+        # Sizes, values, plan (two with single candidates), the memory of a step, and the network that runs.
         assert whole == len(builds) == 6
 
     def test_searched_widths_are_tried_with_single_candidates(self, builds):
@@ -53,6 +57,32 @@ class TestNetworksThatAreBuilt:
         # Those of the other width; the ones of the largest width have no tensor that its whole network lacks.
         assert builds.count("TaggingPicker") == 8
         assert builds.count("BlendingPicker") <= 4
+
+    def test_those_for_sizes_are_freed_without_the_garbage_collector(self, monkeypatch):
+        assert CELLS.choices
+        built = []
+        real = ENAS.build
+
+        def build(self, pick):
+            network = real(self, pick)
+            built.append(weakref.ref(network))
+            return network
+
+        monkeypatch.setattr(ENAS, "build", build)
+        with paused_collection():
+            Supernet(CELLS).extract(CELLS.random(Random(0)))
+            assert len(built) == 3
+            assert not any(network() for network in built)
+
+    def test_candidates_that_ask_are_built_for_a_plan(self):
+        class Nested(ModelSpace):
+            def build(self, pick):
+                def one_of_two(label):
+                    return pick.layer(label, {"narrow": lambda: nn.Conv2d(3, 4, 1), "wide": lambda: nn.Conv2d(3, 4, 3, padding=1)})
+
+                return pick.layer("layer", {"left": partial(one_of_two, "of left"), "right": partial(one_of_two, "of right")})
+
+        assert BlendedSupernet(Nested()).blended == {"layer", "of left", "of right"}
 
     def test_random_one_shot_builds_no_blended_network(self, builds):
         search = RandomOneShot().search(CELLS, Noise(), seed=0, total_steps=1)
