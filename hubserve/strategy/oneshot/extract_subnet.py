@@ -11,6 +11,7 @@ from hubserve.errors import EvaluatorError
 from hubserve.space import Arch, ModelSpace
 from hubserve.supernet import Supernet, recalibrate_batch_norm
 from hubserve.training.evaluator import Evaluator, TrainingEvaluator, Trial
+from hubserve.training.faster_on_cpu import faster_scoring_on_cpu
 from hubserve.training.seeding import seeded
 from hubserve.training.trial_weights import save_weights
 
@@ -71,10 +72,11 @@ def extract(
     device = next(supernet.parameters()).device
     with seeded(seed):  # Building draws fresh weights, which the copies replace.
         model = supernet.extract(arch).to(device)
-    before = _scores_before(model, evaluator, seed) if compare else {}
-    with seeded(seed):
-        used = recalibrate_batch_norm(model, (batch_on(b, device) for b in evaluator.train_batches(seed)), batches)
-        after = evaluator.validate(model)
+    with faster_scoring_on_cpu(model, channels_last=supernet.space.channels_last):
+        before = _scores_before(model, evaluator, seed) if compare else {}
+        with seeded(seed):
+            used = recalibrate_batch_norm(model, (batch_on(b, device) for b in evaluator.train_batches(seed)), batches)
+            after = evaluator.validate(model)
     return Extraction(model.eval(), before, after, used)
 
 
