@@ -28,6 +28,7 @@ from hubserve.training.finetuning.features import FeatureFolder, extractor
 from hubserve.training.finetuning.fine_tune import training_settings
 from hubserve.training.finetuning.prepare_features import number_of_views
 from hubserve.training.finetuning.split_network import split_for
+from hubserve.training.kept_memory import kept_memory
 from hubserve.training.seeding import seeded
 
 T = TypeVar("T")
@@ -89,7 +90,7 @@ def estimate_seconds(
     train, val, test = parts.train, parts.val, parts.test
     count = min(SAMPLE, len(train))
     model.eval()
-    with seeded(0), torch.no_grad():
+    with seeded(0), torch.no_grad(), kept_memory(torch.device("cpu")):  # As in the phases that are estimated.
         decode, squares = _per_image(count, lambda: train.squares(range(count)))
         inputs = train.normalise(squares)
         model(inputs[:2])  # The first call allocates memory.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+import torch
 from torch import nn
 
 from hubserve.training.depthwise_gradients import faster_depthwise_gradients
@@ -13,10 +14,8 @@ from hubserve.training.memory_format import in_training_format
 @contextmanager
 def faster_on_cpu(network: nn.Module) -> Iterator[None]:
     """Context manager of `faster_depthwise_gradients` and `kept_memory`; for a network on another device, it does nothing."""
-    if not _is_on_cpu(network):
-        yield
-        return
-    with kept_memory(), faster_depthwise_gradients(network):
+    device = _device(network)
+    with kept_memory(device), faster_depthwise_gradients(network) if device.type == "cpu" else nullcontext():
         yield
 
 
@@ -27,17 +26,15 @@ def faster_scoring_on_cpu(network: nn.Module, *, channels_last: bool) -> Iterato
     Memory is kept (`kept_memory`), and the weights have the format in which they are trained (`in_training_format`).
 
     Args:
-        network: The network; afterwards its weights are contiguous.
-        channels_last: Whether the network accepts images with the channels last in memory, as `ModelSpace.channels_last` says;
-            False leaves the weights as they are.
+        network: The network.
+        channels_last: Whether the network accepts images with the channels last in memory, as `ModelSpace.channels_last` says.
+            True makes its weights contiguous afterwards; False leaves them as they are.
     """
-    if not _is_on_cpu(network):
-        yield
-        return
-    with kept_memory(), in_training_format(network) if channels_last else nullcontext():
+    device = _device(network)
+    with kept_memory(device), in_training_format(network) if channels_last and device.type == "cpu" else nullcontext():
         yield
 
 
-def _is_on_cpu(network: nn.Module) -> bool:
-    """Returns whether a parameter of the network is on the CPU."""
-    return any(tensor.device.type == "cpu" for tensor in network.parameters())
+def _device(network: nn.Module) -> torch.device:
+    """Returns the device of the first parameter of the network; the CPU if there is none."""
+    return next((tensor.device for tensor in network.parameters()), torch.device("cpu"))

@@ -78,7 +78,9 @@ class TestNetworksThatAreBuilt:
         class Nested(ModelSpace):
             def build(self, pick):
                 def one_of_two(label):
-                    return pick.layer(label, {"narrow": lambda: nn.Conv2d(3, 4, 1), "wide": lambda: nn.Conv2d(3, 4, 3, padding=1)})
+                    return pick.layer(
+                        label, {"narrow": partial(nn.Conv2d, 3, 4, 1), "wide": partial(nn.Conv2d, 3, 4, 3, padding=1)}
+                    )
 
                 return pick.layer("layer", {"left": partial(one_of_two, "of left"), "right": partial(one_of_two, "of right")})
 

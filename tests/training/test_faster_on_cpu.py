@@ -9,7 +9,7 @@ from torch import nn
 from hubserve.service.loaded_model import resident_bytes
 from hubserve.training import depthwise_gradients
 from hubserve.training.depthwise_gradients import faster_depthwise_gradients
-from hubserve.training.faster_on_cpu import faster_on_cpu
+from hubserve.training.faster_on_cpu import faster_on_cpu, faster_scoring_on_cpu
 from hubserve.training.kept_memory import kept_memory
 
 is_replaced = torch.backends.mkldnn.is_available() and "AVX" in torch.backends.cpu.get_cpu_capability()
@@ -114,10 +114,34 @@ def test_small_layers_are_left_to_pytorch(monkeypatch):
         assert ("Wide" in name) == is_wide
 
 
-def test_memory_is_given_back_afterwards():
-    with kept_memory():
-        for _ in range(3):
-            tensors = [torch.ones(2**20) for _ in range(64)]
-            del tensors
-        during = resident_bytes()
+def resident_after_use():
+    """Bytes of this process after it used and freed 256 MB."""
+    for _ in range(3):
+        tensors = [torch.ones(2**20) for _ in range(64)]
+        del tensors
+    return resident_bytes()
+
+
+def test_memory_is_given_back_after_the_last_of_several_contexts():
+    cpu = torch.device("cpu")
+    with kept_memory(cpu):
+        with kept_memory(cpu):
+            resident_after_use()
+        during = resident_after_use()
     assert during - resident_bytes() > 200 * 2**20
+    with kept_memory(torch.device("meta")):
+        assert during - resident_after_use() > 200 * 2**20
+
+
+@pytest.mark.parametrize(("channels_last", "within"), [(True, torch.channels_last), (False, torch.contiguous_format)])
+def test_a_network_scores_in_the_format_in_which_it_is_trained(channels_last, within):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 5, groups=8)).eval()
+    x = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        before = network(x)
+        with faster_scoring_on_cpu(network, channels_last=channels_last):
+            found = network(x)
+            assert network[0].weight.is_contiguous(memory_format=within)
+    assert torch.allclose(before, found, atol=1e-5)
+    assert network[0].weight.is_contiguous()

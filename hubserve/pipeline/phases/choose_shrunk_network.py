@@ -26,6 +26,7 @@ from hubserve.supernet.subnet_evaluator import SubnetEvaluator
 from hubserve.training.device import OneDevice
 from hubserve.training.evaluator import Trial
 from hubserve.training.finetuning.fine_tune import training_settings
+from hubserve.training.kept_memory import kept_memory
 from hubserve.training.trial_weights import WEIGHTS_FILE, save_weights
 
 FOUND, FOLDER = "found.json", "found"
@@ -78,7 +79,8 @@ def find_network(resolved: ResolvedShrinking, limit: MeasuredLimit, run: Run, st
     Raises:
         NothingFeasibleError: None meets them; nothing is published.
     """
-    found = load_or_compute(run.path / FOUND, lambda: _find(resolved, limit, run, status).model_dump())
+    with kept_memory(torch.device("cpu")):  # Where blocks are fitted.
+        found = load_or_compute(run.path / FOUND, lambda: _find(resolved, limit, run, status).model_dump())
     return FoundNetwork.model_validate(found)
 
 

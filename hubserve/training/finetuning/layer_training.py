@@ -25,6 +25,7 @@ from hubserve.training.finetuning.divided_batches import DividedBatch, divided_b
 from hubserve.training.finetuning.features import TrainingPart
 from hubserve.training.finetuning.layer_optimizer import layer_optimizer, rate_factor
 from hubserve.training.finetuning.validation import on_device, validation_scores
+from hubserve.training.kept_memory import kept_memory
 from hubserve.training.moving_average import moving_average
 from hubserve.training.seeding import seeded
 from hubserve.training.settings import TrainingSettings
@@ -106,15 +107,16 @@ class LayerTraining:
             EvaluatorError: The checkpoint is corrupt or of another number of devices, or there are no validation images.
             OSError: The checkpoint cannot be written (StorageError for a full, read-only or forbidden disk).
         """
-        if self._devices.value_of_first(self._file.is_file()):
-            self._resume()
-        else:
-            self._end_of_epoch(0, None)
-        while not self._devices.value_of_first(self._is_over()):
-            epoch = self._epochs_done + 1
-            with faster_on_cpu(self._rest), seeded((self._seed * 1_000_003 + epoch) % 2**63):
-                loss = self._epoch()
-            self._end_of_epoch(epoch, loss)
+        with kept_memory(self._devices.device):
+            if self._devices.value_of_first(self._file.is_file()):
+                self._resume()
+            else:
+                self._end_of_epoch(0, None)
+            while not self._devices.value_of_first(self._is_over()):
+                epoch = self._epochs_done + 1
+                with faster_on_cpu(self._rest), seeded((self._seed * 1_000_003 + epoch) % 2**63):
+                    loss = self._epoch()
+                self._end_of_epoch(epoch, loss)
         self._rest.load_state_dict(self._best)
         self._rest.eval()
         return self._history

@@ -23,6 +23,7 @@ from hubserve.training.finetuning.features import (
 )
 from hubserve.training.finetuning.split_network import SplitNetwork
 from hubserve.training.finetuning.square_images import SquareImages
+from hubserve.training.kept_memory import kept_memory
 
 VIEWS_SHARE = 0.2
 """Share of a time budget that features of the training images may take; two views are computed in any case."""
@@ -99,11 +100,12 @@ def prepare_features(
         view_seed = (seed * 1_000_003 + 2**40 + number) % 2**63
         return store.view(name, images, views if number else None, seed=view_seed, advance=advance)
 
-    plain_val = view("val", val, 0)
-    began = time.monotonic()
-    plain = view("view-0", train, 0)
-    count = _pinned_views(folder / PLAN, recipe, store.capacity_for(len(train)), time.monotonic() - began)
-    files = [plain, *(view(f"view-{number}", train, number) for number in range(1, count))]
+    with kept_memory(device):
+        plain_val = view("val", val, 0)
+        began = time.monotonic()
+        plain = view("view-0", train, 0)
+        count = _pinned_views(folder / PLAN, recipe, store.capacity_for(len(train)), time.monotonic() - began)
+        files = [plain, *(view(f"view-{number}", train, number) for number in range(1, count))]
     return PreparedFeatures(StoredFeatures(files), StoredFeatures([plain]), StoredFeatures([plain_val]))
 
 
