@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hubserve.atomic import write_atomic
 from hubserve.errors import OutputError
@@ -36,8 +36,8 @@ T = TypeVar("T")
 SAMPLE = 32
 """Largest number of images that are decoded and pass through the network for the measurement."""
 
-TRAINING_FACTOR = 3
-"""Time of a training step over that of a forward pass: the backward pass takes about twice the time of the forward pass."""
+TRAINING_FACTOR = 4
+"""Time of a training step over that of a pass without gradients: 3.9 to 4.8 on the CPU (`./scripts/bench train`)."""
 
 SECONDS_PER_MODULE: dict[Format, float] = {
     "onnx": 0.07,
@@ -98,20 +98,20 @@ def estimate_seconds(
         split = split_for(model, inputs[:2], recipe)
         device = OneDevice(training_settings(recipe)).device
         model.to(device).to(memory_format=torch.channels_last)
+        trained = _seconds_on(device, model, inputs)
         change, _ = _per_image(count, lambda: RandomViews(recipe.augment, train.preprocess.input_size)(squares))
         early = features = 0.0
         if split.early is not None and split.shape is not None:
-            extract = extractor(split.early, device)
-            extract(inputs[:2])
-            early, _ = _per_image(count, lambda: extract(inputs))
-            store = FeatureFolder(folder, extract, split.shape)
+            early = _seconds_on(device, split.early, inputs)
+            store = FeatureFolder(folder, extractor(split.early, device), split.shape)
             if store.capacity_for(len(train) + len(val)) >= 2:
                 plain = len(train) * (decode + early)
                 views = number_of_views(recipe, store.capacity_for(len(train)), plain)
                 features = plain + len(val) * (decode + early) + (views - 1) * len(train) * (change + early)
     model.to("cpu").to(memory_format=torch.contiguous_format)
     stored = features > 0
-    trained = max(forward - early, 0.0) if stored else forward
+    if stored:
+        trained = max(trained - early, 0.0)
     step = TRAINING_FACTOR * trained + (0.0 if stored else change)
     # GPUs share the work; processes on the CPU share its cores, too.
     together = recipe.devices if device.type == "cuda" else 1
@@ -158,6 +158,13 @@ def _noted_exports() -> dict[str, float]:
 
 def _key(formats: Sequence[Format]) -> str:
     return ",".join(sorted(formats))
+
+
+def _seconds_on(device: torch.device, network: nn.Module, inputs: Tensor) -> float:
+    """Returns the seconds for each image of a pass on a device, as features and scores are computed."""
+    run = extractor(network, device)
+    run(inputs[:2])  # The first call allocates memory.
+    return _per_image(len(inputs), lambda: run(inputs))[0]
 
 
 def _per_image(count: int, work: Callable[[], T]) -> tuple[float, T]:
