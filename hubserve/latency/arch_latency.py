@@ -14,7 +14,7 @@ import torch
 from hubserve.atomic import staged_file
 from hubserve.errors import ExperimentError, ProfileError
 from hubserve.export.exportable_model import ExportableModel
-from hubserve.export.format_writers import WRITERS
+from hubserve.export.onnx_for_timing import export_onnx_for_timing
 from hubserve.hub.hub_space import HubSpace
 from hubserve.latency.format_latency import FormatLatency, measure_formats
 from hubserve.latency.lengths import measured_signature, space_lengths
@@ -124,7 +124,7 @@ class MeasuredLatency:
                     example = torch.zeros(2, *self._image_shape(space)) if signature is None else None
                     model = ExportableModel(space.freeze(arch), example, signature=signature)
                     with staged_file(path) as staged:
-                        WRITERS["onnx"](model, staged)
+                        export_onnx_for_timing(model, staged)
                 loaders[name] = partial(_load, path, self.threads, signature is None)
             return self._time(loaders, space)
 
