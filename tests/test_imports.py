@@ -119,7 +119,13 @@ ALONE = {
         "service/swagger/__init__.py",
     },
     "circus": {"service/supervisor.py"},
-    "onnx": {"export/onnx.py", "export/onnx_precision.py", "latency/tables/operation_onnx.py", "latency/operator_times.py"},
+    "onnx": {
+        "export/onnx.py",
+        "export/onnx_for_timing.py",
+        "export/onnx_precision.py",
+        "latency/tables/operation_onnx.py",
+        "latency/operator_times.py",
+    },
     "onnxruntime": {
         "cli/commands/doctor.py",
         "package/onnx_runner.py",
@@ -129,7 +135,7 @@ ALONE = {
         "latency/operator_times.py",
     },
     "openvino": {"package/openvino_runner.py"},
-    "onnxscript": {"export/onnx.py"},
+    "onnxscript": {"export/onnx_for_timing.py"},
     "ray": {"experiment/ray_executor.py", "experiment/ray_nodes.py"},
     "loky": {"experiment/process_executor.py"},
     "cloudpickle": {"experiment"},

@@ -8,6 +8,7 @@ from torch import nn
 
 from hubserve.service.loaded_model import resident_bytes
 from hubserve.training import depthwise_gradients
+from hubserve.training import kept_memory as kept_memory_module
 from hubserve.training.depthwise_gradients import faster_depthwise_gradients
 from hubserve.training.faster_on_cpu import faster_on_cpu, faster_scoring_on_cpu
 from hubserve.training.kept_memory import kept_memory
@@ -129,8 +130,15 @@ def test_memory_is_given_back_after_the_last_of_several_contexts():
             resident_after_use()
         during = resident_after_use()
     assert during - resident_bytes() > 200 * 2**20
-    with kept_memory(torch.device("meta")):
-        assert during - resident_after_use() > 200 * 2**20
+
+
+def test_memory_is_not_kept_for_a_network_elsewhere(monkeypatch):
+    counted = []
+    monkeypatch.setattr(kept_memory_module, "_count", lambda library, change: counted.append(change))
+    for device in ("meta", "cpu"):
+        with kept_memory(torch.device(device)):
+            assert counted == {"meta": [], "cpu": [1]}[device]
+    assert counted == [1, -1]
 
 
 @pytest.mark.parametrize(("channels_last", "within"), [(True, torch.channels_last), (False, torch.contiguous_format)])
