@@ -11,7 +11,6 @@ from hubserve.supernet.batch_norm_statistics import recalibrate_batch_norm
 from hubserve.supernet.elastic_supernet import ElasticSupernet
 from hubserve.training.device import OneDevice
 from hubserve.training.evaluator import Evaluator, Objective, Trial
-from hubserve.training.faster_on_cpu import faster_scoring_on_cpu
 from hubserve.training.finetuning.features import ComputedFeatures, TrainingPart
 from hubserve.training.finetuning.square_images import SquareImages
 from hubserve.training.finetuning.validation import validation_scores
@@ -54,8 +53,7 @@ class SubnetEvaluator(Evaluator):
         Raises:
             EvaluatorError: There are no validation images; `DivergedError` if the cross entropy is not finite.
         """
-        with faster_scoring_on_cpu(network, channels_last=False):  # A network of this class has that format already.
-            val_acc, val_loss = validation_scores(network, self._val, self._device)
+        val_acc, val_loss = validation_scores(network, self._val, self._device)
         return {"val_acc": val_acc, "val_loss": val_loss}
 
     def network(self, arch: Arch) -> nn.Module:
@@ -66,8 +64,7 @@ class SubnetEvaluator(Evaluator):
         """
         network = self._supernet.extract(arch).to(self._device.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         found = ((batch.to(self._device.device, memory_format=torch.channels_last), None) for batch in self._batches)
-        with faster_scoring_on_cpu(network, channels_last=False):
-            recalibrate_batch_norm(network, found, len(self._batches))
+        recalibrate_batch_norm(network, found, len(self._batches))
         return network
 
 

@@ -79,7 +79,7 @@ def find_network(resolved: ResolvedShrinking, limit: MeasuredLimit, run: Run, st
     Raises:
         NothingFeasibleError: None meets them; nothing is published.
     """
-    with kept_memory(torch.device("cpu")):  # Where blocks are fitted.
+    with kept_memory(torch.device("cpu")):  # Blocks are fitted, and networks scored.
         found = load_or_compute(run.path / FOUND, lambda: _find(resolved, limit, run, status).model_dump())
     return FoundNetwork.model_validate(found)
 

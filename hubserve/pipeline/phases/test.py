@@ -14,7 +14,7 @@ from hubserve.jobs import Run
 from hubserve.package.accuracy_report import AccuracyReport, Items
 from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
-from hubserve.training.faster_on_cpu import faster_scoring_on_cpu
+from hubserve.training.kept_memory import kept_memory
 
 TEST = "test.json"
 
@@ -99,7 +99,7 @@ def test(model: nn.Module, parts: LabelledParts, run: Run, status: StatusWriter)
 @torch.no_grad()
 def logits_of(model: nn.Module, batches: LabelledBatches) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Runs a network in eval mode on batches, at least one; returns all logits, (n, classes), and the true classes, (n,)."""
-    with faster_scoring_on_cpu(model, channels_last=False):
+    with kept_memory(torch.device("cpu")):
         found = [(model(inputs).float().numpy(), target.numpy()) for inputs, target in batches]
     logits, classes = zip(*found, strict=True)
     return np.concatenate(logits), np.concatenate(classes)
