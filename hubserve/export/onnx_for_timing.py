@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import onnx
-import onnxscript.optimizer
 import torch
 
 from hubserve.export.exportable_model import ExportableModel
@@ -35,6 +34,8 @@ def export_onnx_for_timing(source: ExportableModel, path: Path) -> None:
 
 def _traced(source: ExportableModel, path: Path) -> bool:
     """Writes a file by torch's older exporter; returns whether its graph is that of the newer one."""
+    from onnxscript import optimizer  # Imported here, as the import takes half a second.
+
     try:
         with quiet_exporters():
             torch.onnx.export(
@@ -50,7 +51,7 @@ def _traced(source: ExportableModel, path: Path) -> bool:
         model = onnx.load(str(path))
         if any(node.op_type == "Shape" for node in model.graph.node):
             return False
-        onnx.save(onnxscript.optimizer.optimize(model), str(path))
+        onnx.save(optimizer.optimize(model), str(path))
         return True
     except Exception:  # It raises exceptions without a common base; the newer exporter decides whether there is an error.
         return False

@@ -27,17 +27,15 @@ WORKER = "hubserve.workers.check"
 SECONDS = 60.0
 """Time limit of a check in seconds. A check usually takes a few seconds, most of them for importing torch."""
 
+MEMORY_MB = 2_000.0
+"""Largest memory of a check in megabytes, on any machine: the libraries reserve half of it while they are imported."""
+
 
 class DefinitionChecker:
-    """Runs checks one after another in processes of limited time and memory, without blocking the event loop.
+    """Runs checks one after another in processes of limited time and memory, without blocking the event loop."""
 
-    Args:
-        memory_mb: Largest memory of a check in megabytes.
-    """
-
-    def __init__(self, memory_mb: float) -> None:
+    def __init__(self) -> None:
         self._running = asyncio.Lock()
-        self._memory_mb = memory_mb
 
     async def check_job(self, job: Job, limits: JobLimits) -> None:
         """Checks that the names in a job exist, such as its space, strategy and data set, and that its parts fit together.
@@ -67,18 +65,17 @@ class DefinitionChecker:
     async def _check(self, request: Mapping[str, Any]) -> None:
         """Waits for the check before this one, runs this one, and raises the error that it found."""
         async with self._running:
-            answer = await to_thread.run_sync(_ask_worker, json.dumps(request), self._memory_mb)
+            answer = await to_thread.run_sync(_ask_worker, json.dumps(request))
         if answer:
             kind: type[HubserveError] = getattr(errors, answer["type"], HubserveError)
             raise kind(answer["message"])
 
 
-def _ask_worker(request: str, memory_mb: float) -> dict[str, str]:
+def _ask_worker(request: str) -> dict[str, str]:
     """Runs the process that checks and returns its answer: the "type" and "message" of an error, or an empty dict.
 
     Args:
         request: What to check, as JSON.
-        memory_mb: Largest memory of the process in megabytes.
 
     Raises:
         JobError: The check takes too much memory.
@@ -89,7 +86,7 @@ def _ask_worker(request: str, memory_mb: float) -> dict[str, str]:
     pipe = subprocess.PIPE
     try:
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=_environment()) as worker:
-            confine_memory(worker.pid, memory_mb)
+            confine_memory(worker.pid, MEMORY_MB)
             try:
                 said, wrong = worker.communicate(request, timeout=SECONDS)
             except BaseException:
@@ -103,7 +100,7 @@ def _ask_worker(request: str, memory_mb: float) -> dict[str, str]:
         raise HubserveError("the process that checks requests failed; the server's log says why") from error
     except (ValueError, IndexError) as error:
         if worker.returncode < 0 or "MemoryError" in wrong or "bad_alloc" in wrong:
-            raise JobError(f"this takes more than {memory_mb:.0f} MB of memory to check; choose smaller settings") from error
+            raise JobError(f"this takes more than {MEMORY_MB:,.0f} MB of memory to check; choose smaller settings") from error
         log.error("a check failed: %s", wrong[-2000:])
         raise HubserveError("the process that checks requests failed; the server's log says why") from error
     return answer

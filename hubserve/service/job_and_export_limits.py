@@ -14,9 +14,6 @@ IMAGE_SIZE, BATCH_SIZE = 1024, 4096
 PARAMETERS = 1_000_000_000
 """Largest number of parameters of all networks of a job or an export over HTTP together."""
 
-CHECK_MEMORY_MB = 2_000.0
-"""Largest memory, in megabytes, of the process that checks a request before its job or export is started."""
-
 
 def data_roots(settings: ServiceSettings) -> tuple[Path, ...]:
     """Returns the absolute paths of the folders in which data sets and latency tables must lie; they may not exist.

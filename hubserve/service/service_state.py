@@ -22,7 +22,7 @@ from hubserve.service.exports import Exports
 from hubserve.service.first_loads import FirstLoads
 from hubserve.service.graceful_shutdown import GracefulShutdown
 from hubserve.service.host_check import HostCheck
-from hubserve.service.job_and_export_limits import CHECK_MEMORY_MB, export_limits, memory_mb
+from hubserve.service.job_and_export_limits import export_limits
 from hubserve.service.kept_measurements import model_key
 from hubserve.service.live_models import LiveModels
 from hubserve.service.local_cards import LocalCards
@@ -85,7 +85,7 @@ class ServiceState:
         self.exports = Exports(settings.max_exports, export_limits(settings))
         self.details = ModelDetails()
         self.local_cards = LocalCards()
-        self.checker = DefinitionChecker(min(CHECK_MEMORY_MB, memory_mb(settings)))
+        self.checker = DefinitionChecker()
         self.body_reader = RequestBodyReader(
             max_bytes=int(settings.max_body_mb * 1e6),
             max_pending_bytes=int(settings.max_pending_mb * 1e6),
