@@ -23,7 +23,7 @@ from hubserve.jobs import JobStatus, Run
 from hubserve.latency.arch_latency import sure_median
 from hubserve.package.package import read_package
 from hubserve.pipeline import ResolvedJob, resolve_job, run_here, run_job
-from hubserve.pipeline.phases import choose_winner, profile, search
+from hubserve.pipeline.phases import choose_winner, profile, publish, search
 from hubserve.pipeline.phases.search import SearchProgress, make_experiment
 from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.pipeline.status_writer import StatusWriter
@@ -105,6 +105,24 @@ class TestFinished:
         run, _, _ = finished
         resolved = resolved_of(run)
         assert sure_median(resolved.latency().time(lambda: package.runner("onnx"))) <= 50
+
+    @pytest.mark.parametrize("found", [(60.0, 51.0, 50.0), (60.0, 51.0, 52.0, 53.0, 54.0)])
+    def test_it_is_measured_again_where_the_machine_was_busy(self, finished, package, monkeypatch, found):
+        """Other work makes a network slower, never faster, so one measurement within the limit is enough."""
+        run, _, home = finished
+        measured = iter(found)
+        monkeypatch.setattr(publish, "PAUSE_SECONDS", 0)
+        monkeypatch.setattr(publish, "_latency_ms", lambda *_: next(measured))
+        with store_at(home):
+            fresh = jobs.create(short())
+            arguments = resolved_of(run), package, fresh, StatusWriter(fresh, lambda status: None, None)
+            if len(found) < publish.ATTEMPTS:
+                assert publish.publish(*arguments) == jobs.read(run).published
+            else:
+                with pytest.raises(NothingFeasibleError, match=r"takes 51 ms in the fastest of 5 measurements"):
+                    publish.publish(*arguments)
+            assert next(measured, None) is None
+            jobs.delete(fresh)
 
     def test_running_it_again_publishes_nothing_twice(self, finished):
         run, _, home = finished
