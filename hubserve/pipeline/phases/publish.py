@@ -58,8 +58,9 @@ def _check_latency(resolved: ResolvedJob, package: Package, status: StatusWriter
         if least <= limit:
             return
     raise NothingFeasibleError(
-        f"the winner takes {least:.3g} ms in the fastest of {ATTEMPTS} measurements, and latency_ms <= {limit:g} is asked for. It "
-        "met that when it was chosen, so the machine is busier now; `hubserve search --run` measures again. Nothing was published"
+        f"the winner takes {least:.3g} ms in the fastest of {ATTEMPTS} measurements, and latency_ms <= {limit:g} is asked "
+        "for. It met that when it was chosen, so the machine is busier now; `hubserve search --run` measures again. Nothing "
+        "was published"
     )
 
 
