@@ -66,12 +66,14 @@ def boxes_above(scores: np.ndarray, lowest: float) -> tuple[np.ndarray, np.ndarr
     """Returns boxes that together are the region which points do not dominate; every value is to be maximized.
 
     Args:
-        scores: The points, shape (points, objectives), at least two objectives.
+        scores: The points, shape (points, objectives), at least one of each.
         lowest: Where the region begins in each objective.
 
     Returns:
         The lowest and the highest corners of the boxes, shape (boxes, objectives) each; highest ones may be infinite.
     """
+    if scores.shape[1] == 1:
+        return scores.max(axis=0, keepdims=True), np.full((1, 1), np.inf)
     low, high = get_non_dominated_box_bounds(-scores, np.full(scores.shape[1], -lowest))
     return -high, -low
 

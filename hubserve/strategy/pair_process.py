@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import cho_factor, cho_solve, eigh, solve_triangular
 
 from hubserve.strategy.arch_vectors import Vectors
 
+Floats = NDArray[np.floating[Any]]
 Numbers = NDArray[np.float64]
 
 SINGLES = (0.9, 0.7, 0.5, 0.3, 0.1)
@@ -20,6 +22,9 @@ NOISES = (0.01, 0.03, 0.1, 0.3, 1.0)
 
 MOST_FOR_KERNEL = 200
 """Number of archs by which a kernel is chosen; of more, every second, third, ... is taken."""
+
+BLOCK = 8192
+"""Number of archs whose scores are predicted at a time, which bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,9 @@ class PairKernel:
         """Share of the pairs of answers in the variance, from 0 to 1."""
         return 1 - self.singles
 
-    def __call__(self, alike: Numbers) -> Numbers:
+    def __call__(self, alike: Floats) -> Floats:
         """Returns the covariances without noise, for any inner products, in [0, 1]; the constant 1 is the unknown mean."""
-        covariances: Numbers = 1 + alike * (self.singles + alike * self.pairs)
+        covariances: Floats = 1 + alike * (self.singles + alike * self.pairs)
         return covariances
 
     @staticmethod
@@ -64,27 +69,6 @@ class PairKernel:
         return min(kernels, key=lambda entry: entry[0])[1]
 
 
-@dataclass(frozen=True)
-class ScoreFunction:
-    """A score of archs: a constant, a linear and a quadratic function of their vectors, so of answers and pairs of answers.
-
-    Attributes:
-        constant: The constant.
-        linear: Weights of the columns of a vector, shape (columns,).
-        quadratic: Weights of the products of two columns, shape (columns, columns).
-    """
-
-    constant: float
-    linear: Numbers
-    quadratic: Numbers
-
-    def __call__(self, vectors: Vectors) -> Numbers:
-        """Returns the scores of archs."""
-        weights = self.linear.astype(np.float32) + vectors @ self.quadratic.astype(np.float32)
-        found: Numbers = self.constant + np.einsum("ac,ac->a", weights, vectors).astype(float)
-        return found
-
-
 class PairProcess:
     """A Gaussian process with a `PairKernel`, given the scores of some archs.
 
@@ -96,39 +80,33 @@ class PairProcess:
 
     def __init__(self, vectors: Vectors, scores: Numbers, kernel: PairKernel) -> None:
         self._vectors = vectors
+        self._scores = scores
         self._kernel = kernel
         covariances = kernel((vectors @ vectors.T).astype(float)) + kernel.noise * np.eye(len(vectors))
         self._factor = cho_factor(covariances, lower=True, check_finite=False)
         self._solved = cho_solve(self._factor, scores, check_finite=False)
         self._spread = max(float(scores @ self._solved) / len(scores), 1e-12) ** 0.5
 
-    def mean(self) -> ScoreFunction:
-        """Returns the expected score as a function of an arch: that of ridge regression."""
-        return self._weighted(self._solved)
+    def predicted(self, vectors: Vectors) -> tuple[Numbers, Numbers]:
+        """Returns the expected scores of archs, which are those of ridge regression, and their standard deviations.
 
-    def draw(self, rng: np.random.Generator) -> ScoreFunction:
-        """Returns a function drawn from the process.
-
-        One drawn from the prior is corrected by what it lacks at the known archs (Matheron's rule; Wilson et al. 2020,
-        "Efficiently Sampling Functions from Gaussian Process Posteriors", section 3, https://arxiv.org/abs/2002.09309); this is
-        exact.
+        The noise is not among the deviations, which are more than 0. Both have the shape (archs,).
         """
-        columns = self._vectors.shape[1]
-        prior = ScoreFunction(
-            self._spread * rng.standard_normal(),
-            self._spread * self._kernel.singles**0.5 * rng.standard_normal(columns),
-            self._spread * self._kernel.pairs**0.5 * rng.standard_normal((columns, columns)),
-        )
-        noise = self._spread * self._kernel.noise**0.5 * rng.standard_normal(len(self._vectors))
-        lacking = cho_solve(self._factor, prior(self._vectors) + noise, check_finite=False)
-        change = self._weighted(self._solved - lacking)
-        return ScoreFunction(prior.constant + change.constant, prior.linear + change.linear, prior.quadratic + change.quadratic)
+        blocks = [self._predicted(vectors[start : start + BLOCK]) for start in range(0, len(vectors), BLOCK)]
+        means, variances = (np.concatenate(columns).astype(float) for columns in zip(*blocks, strict=True))
+        return means, self._spread * np.sqrt(np.maximum(variances, 1e-12))
 
-    def _weighted(self, weights: Numbers) -> ScoreFunction:
-        """Returns the sum of the covariances with the known archs, multiplied by a weight for each of these."""
-        vectors = self._vectors.astype(float)
-        pairs = vectors.T @ (weights[:, None] * vectors)
-        return ScoreFunction(float(weights.sum()), self._kernel.singles * weights @ vectors, self._kernel.pairs * pairs)
+    def _predicted(self, vectors: Vectors) -> tuple[Floats, Floats]:
+        """Returns expected scores, and variances relative to the spread; in single precision, which is twice as fast."""
+        covariances = self._kernel(vectors @ self._vectors.T)
+        explained = solve_triangular(self._factor[0].astype(np.float32), covariances.T, lower=True, check_finite=False)
+        variances = self._kernel((vectors**2).sum(axis=1)) - (explained**2).sum(axis=0)
+        return covariances @ self._solved.astype(np.float32), variances
+
+    def believing(self, vectors: Vectors) -> PairProcess:
+        """Returns the process after archs have had the scores that this one expects of them."""
+        expected, _ = self.predicted(vectors)
+        return PairProcess(np.concatenate([self._vectors, vectors]), np.concatenate([self._scores, expected]), self._kernel)
 
 
 def standardized(scores: Numbers) -> Numbers:

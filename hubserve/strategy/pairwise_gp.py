@@ -11,17 +11,17 @@ from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.answer_counts import CountedVectors, grid_vectors
 from hubserve.strategy.arch_vectors import Vectors
 from hubserve.strategy.balanced_archs import balanced_arch
-from hubserve.strategy.hypervolume_gain import hypervolume_gains
+from hubserve.strategy.expected_gain import expected_gains
 from hubserve.strategy.pair_process import Numbers, PairKernel, PairProcess, standardized
 from hubserve.strategy.ranking import RankingStrategy
-from hubserve.strategy.scored_archs import ScoredArchs, mutants
+from hubserve.strategy.scored_archs import ScoredArchs, mutants, running_archs
 from hubserve.strategy.settings_checks import at_least
 
 GRID = 50_000
 """Number of archs up to which all archs of a space are candidates."""
 
 PARENTS = 20
-"""Number of best archs that are mutated in a larger space."""
+"""Number of best archs that are mutated in a larger space, with one objective."""
 
 EVERY = 10
 """Number of finished trials after which the kernel is chosen again, from the 30th on; before, it is chosen for each trial."""
@@ -44,15 +44,15 @@ class PairwiseGP(RankingStrategy):
     The first trials are random archs in which the answers to each choice come equally often (`balanced_arch`). Then the scores
     are modelled by a Gaussian process, which is Bayesian ridge regression over one-hot answers, counts of equal answers
     (`CountedVectors`), and their products in pairs (`PairKernel`; the marginal likelihood chooses how much each contributes).
-    For each trial a function is drawn from the process, and the arch with the highest drawn score is tried (Thompson sampling;
-    Russo et al. 2018, "A Tutorial on Thompson Sampling", https://arxiv.org/abs/1707.02038); for every second trial, that with
-    the highest expected score. With several objectives each has its process, and the arch is tried whose scores add most to
-    the hypervolume (Bradford et al. 2018, "Efficient multiobjective optimization employing Gaussian processes, spectral
-    sampling and a genetic algorithm"; but without a genetic algorithm, and drawn exactly).
+    For each trial, the arch with the largest expected improvement on the best score is tried. With several objectives each has
+    its process, and it is the arch by which the hypervolume is expected to grow most (`expected_gains`). The scores of running
+    trials count as known, and as those that are expected, so that trials that run at the same time differ (the "kriging
+    believer" of Ginsbourger, Le Riche and Carraro 2010, "Kriging is well-suited to parallelize optimization",
+    https://doi.org/10.1007/978-3-642-10701-6_6).
 
-    In a space of at most 50,000 archs all of them are candidates; in a larger one half are mutations of the 20 best archs (by
-    the first objective) and half are random. Failed trials count as the lowest score, pruned ones as their last reported value
-    (with several objectives, as failed ones). docs/decisions/0013 has the measurements.
+    In a space of at most 50,000 archs all of them are candidates; in a larger one half are mutations of the 20 best archs or,
+    with several objectives, of the Pareto front, and half are random. Failed trials count as the lowest score, pruned ones as
+    their last reported value (with several objectives, as failed ones). docs/decisions/0013 has the measurements.
 
     Args:
         initial: Number of finished trials, at least 2, before the first model.
@@ -82,11 +82,13 @@ class PairwiseGP(RankingStrategy):
             yield from self._balanced(trial.number)
             return
         archs, vectors = self._candidates(scored)
-        rng = np.random.default_rng(self._rng.getrandbits(64))
         targets = np.stack([standardized(column) for column in scored.scores.T], axis=1)
-        functions = [process.draw(rng) if trial.number % 2 else process.mean() for process in self._processes(scored, targets)]
-        scores = np.stack([function(vectors) for function in functions], axis=1)
-        for index in np.argsort(-_merits(scores, targets), kind="stable"):
+        processes = self._processes(scored, targets, running_archs(study, self.bound, trial))
+        predicted = [process.predicted(vectors) for process in processes]
+        means, deviations = (np.stack(columns, axis=1) for columns in zip(*predicted, strict=True))
+        # The second term is for archs that are equally hopeless.
+        merits = expected_gains(means, deviations, targets) + 1e-9 * means.mean(axis=1)
+        for index in np.argsort(-merits, kind="stable"):
             yield archs[index]
 
     def _balanced(self, number: int) -> Iterator[Arch]:
@@ -99,7 +101,8 @@ class PairwiseGP(RankingStrategy):
         if space.grid_size <= GRID:
             return grid_vectors(space)
         half = self.settings.candidates // 2
-        archs = mutants(space, scored.best(PARENTS), half, 3, self._rng) + [space.random(self._rng) for _ in range(half)]
+        parents = scored.best(PARENTS) if scored.scores.shape[1] == 1 else scored.front()
+        archs = mutants(space, parents, half, 3, self._rng) + [space.random(self._rng) for _ in range(half)]
         return archs, self._as_vectors(archs)
 
     def _as_vectors(self, archs: Sequence[Arch]) -> Vectors:
@@ -107,13 +110,14 @@ class PairwiseGP(RankingStrategy):
             self._vectors = CountedVectors(self.bound)
         return self._vectors(archs)
 
-    def _processes(self, scored: ScoredArchs, targets: Numbers) -> list[PairProcess]:
-        """Returns a process for each objective."""
+    def _processes(self, scored: ScoredArchs, targets: Numbers, running: Sequence[Arch]) -> list[PairProcess]:
+        """Returns a process for each objective, which counts the scores of running trials as known and as expected."""
         vectors = self._as_vectors(scored.archs)
-        return [
+        processes = [
             PairProcess(vectors, column, self._kernel(number, vectors, scored.scores[:, number]))
             for number, column in enumerate(targets.T)
         ]
+        return [process.believing(self._as_vectors(running)) for process in processes] if running else processes
 
     def _kernel(self, objective: int, vectors: Vectors, scores: Numbers) -> PairKernel:
         """Returns the likeliest kernel by all trials or, from 30 trials on, by the first 30, 40, ..., kept for ten trials."""
@@ -122,14 +126,3 @@ class PairwiseGP(RankingStrategy):
         if objective not in self._kernels or self._kernels[objective][0] != key:
             self._kernels[objective] = key, PairKernel.likeliest(vectors[:count], standardized(scores[:count]))
         return self._kernels[objective][1]
-
-
-def _merits(scores: Numbers, known: Numbers) -> Numbers:
-    """Returns a number for each row of `scores`: the score itself or, for several objectives, its gain of hypervolume.
-
-    Where no row has a gain, or for those without one, the mean of the scores decides.
-    """
-    if scores.shape[1] == 1:
-        return scores[:, 0]
-    merits: Numbers = hypervolume_gains(scores, known) + 1e-9 * scores.mean(axis=1)
-    return merits

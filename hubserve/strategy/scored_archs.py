@@ -59,6 +59,19 @@ class ScoredArchs:
         order = np.argsort(-self.scores[:, 0], kind="stable")[:count]
         return [self.archs[index] for index in order]
 
+    def front(self) -> list[Arch]:
+        """Returns the archs of the Pareto front: those to which no other arch is equal in all scores and better in one."""
+        no_worse = (self.scores[:, None] >= self.scores).all(axis=2)
+        better = (self.scores[:, None] > self.scores).any(axis=2)
+        return [self.archs[index] for index in np.flatnonzero(~(no_worse & better).any(axis=0))]
+
+
+def running_archs(study: Study, space: ModelSpace, trial: FrozenTrial) -> list[Arch]:
+    """Returns the archs of the running trials of `study`, except `trial`; those that are not yet known are left out."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    archs = archs_of((other for other in running if other.number != trial.number), space)
+    return [arch for arch in archs if arch is not None]
+
 
 def archs_of(trials: Iterable[FrozenTrial], space: ModelSpace) -> Iterator[Arch | None]:
     """Yields the canonical arch of each trial; None for a trial whose parameters are no arch of the space."""

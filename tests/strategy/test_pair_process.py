@@ -20,7 +20,7 @@ def test_it_learns_a_pair_that_single_answers_do_not_show():
     scores = standardized((answers[:, 0] ^ answers[:, 1]).astype(float))
     kernel = PairKernel.likeliest(vectors[:40], scores[:40])
     assert kernel.pairs > kernel.singles
-    predicted = PairProcess(vectors[:40], scores[:40], kernel).mean()(vectors[40:])
+    predicted = PairProcess(vectors[:40], scores[:40], kernel).predicted(vectors[40:])[0]
     assert np.corrcoef(predicted, scores[40:])[0, 1] > 0.95
 
 
@@ -33,21 +33,25 @@ def process() -> tuple[PairProcess, np.ndarray, np.ndarray, np.ndarray]:
     return PairProcess(vectors[:8], scores, PairKernel(0.6, 0.3)), vectors, scores, PairKernel(0.6, 0.3)(vectors @ vectors.T)
 
 
-def test_the_mean_is_that_of_kernel_ridge_regression(process):
+def test_expected_scores_are_those_of_kernel_ridge_regression(process):
     gp, vectors, scores, covariances = process
     expected = covariances[:, :8] @ np.linalg.solve(covariances[:8, :8] + 0.3 * np.eye(8), scores)
-    assert gp.mean()(vectors) == pytest.approx(expected, abs=1e-5)
+    assert gp.predicted(vectors)[0] == pytest.approx(expected, abs=1e-5)
 
 
-def test_draws_have_the_mean_and_the_covariance_of_the_process(process):
+def test_deviations_are_those_of_the_process(process):
     gp, vectors, scores, covariances = process
-    rng = np.random.default_rng(2)
-    draws = np.stack([gp.draw(rng)(vectors) for _ in range(4000)])
     noisy = covariances[:8, :8] + 0.3 * np.eye(8)
     spread = scores @ np.linalg.solve(noisy, scores) / 8
     expected = spread * (covariances - covariances[:, :8] @ np.linalg.solve(noisy, covariances[:8]))
-    assert draws.mean(0) == pytest.approx(gp.mean()(vectors), abs=5 * np.sqrt(expected.diagonal().max() / 4000))
-    assert np.cov(draws.T) == pytest.approx(expected, abs=0.1 * expected.diagonal().max())
+    assert gp.predicted(vectors)[1] ** 2 == pytest.approx(expected.diagonal(), abs=1e-5)
+
+
+def test_a_believed_arch_is_less_uncertain_and_its_expected_score_stays(process):
+    gp, vectors, _, _ = process
+    before, after = gp.predicted(vectors[8:9]), gp.believing(vectors[8:9]).predicted(vectors[8:9])
+    assert after[0] == pytest.approx(before[0])
+    assert after[1][0] < 0.8 * before[1][0]
 
 
 def test_low_outliers_are_raised():

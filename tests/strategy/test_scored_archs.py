@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from hubserve.hub import NasBench201
 from hubserve.strategy import LocalSearch, PairwiseGP, Random, suggest_arch, trial_arch
-from hubserve.strategy.scored_archs import ScoredArchs, neighbours
+from hubserve.strategy.scored_archs import ScoredArchs, neighbours, running_archs
 from tests.strategy.conformance import Small
 
 SPACE = NasBench201()
@@ -48,6 +48,16 @@ def test_a_study_of_failures_has_no_scores():
     assert ScoredArchs.of(study, SPACE).archs == []
 
 
+def test_the_front_has_the_archs_that_no_other_one_dominates():
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=Random(seed=1))
+    archs = []
+    for values in [(3, 3), (1, 1), (2, 3), (3, 3), (0, 1), (4, 9)]:
+        trial = study.ask()
+        archs.append(suggest_arch(trial, SPACE))
+        study.tell(trial, values)
+    assert ScoredArchs.of(study, SPACE).front() == [archs[0], archs[1], archs[3], archs[5]]
+
+
 def test_neighbours_are_all_archs_with_one_other_answer():
     arch = SPACE.random(Rng(0))
     found = list(neighbours(SPACE, arch, Rng(1)))
@@ -79,3 +89,27 @@ def test_a_refused_arch_is_followed_by_another():
     frozen = study.trials[trial.number]
     proposed = [tuple(study.sampler.propose(study, frozen).values()) for _ in range(20)]
     assert len(set(proposed[:20])) >= 19
+
+
+def test_archs_of_running_trials_are_those_of_the_others():
+    study = optuna.create_study(sampler=Random(seed=1))
+    archs, trials = [], []
+    for _ in range(3):
+        trials.append(study.ask())
+        archs.append(suggest_arch(trials[-1], SPACE))
+    study.tell(trials[0], 1.0)
+    study.ask()
+    assert running_archs(study, SPACE, study.trials[2]) == [archs[1]]
+
+
+def test_a_running_trial_turns_the_next_one_elsewhere():
+    """Without it, the arch that promised second most would be next, which is more like the running one."""
+    study = optuna.create_study(direction="maximize", sampler=PairwiseGP(initial=8, seed=3))
+    for _ in range(8):
+        trial = study.ask()
+        study.tell(trial, sum(op == "conv_3x3" for op in suggest_arch(trial, SPACE).values()))
+    running = study.ask()
+    first = suggest_arch(running, SPACE)
+    second = study.sampler.propose(study, study.trials[running.number])
+    other = suggest_arch(study.ask(), SPACE)
+    assert sum(first[label] != second[label] for label in first) < sum(first[label] != other[label] for label in first)
