@@ -1,5 +1,8 @@
 """`expected_gains`: by how much archs with uncertain scores are expected to enlarge the hypervolume of known scores."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
@@ -12,7 +15,7 @@ MARGIN = 0.1
 """How far the reference point is below the lowest scores, as a share of the range of the scores."""
 
 MOST_DEVIATIONS = 5
-"""A score that much above its mean is not expected: an arch that would gain nothing with such scores has no gain."""
+"""Number of deviations above their means at which scores still have to gain something, or their arch is skipped."""
 
 
 def expected_gains(means: Numbers, deviations: Numbers, known: Numbers) -> Numbers:
@@ -24,8 +27,9 @@ def expected_gains(means: Numbers, deviations: Numbers, known: Numbers) -> Numbe
     Naujoks 2006, "Single- and multiobjective evolutionary optimization assisted by Gaussian random field metamodels",
     https://doi.org/10.1109/TEVC.2005.859463). It is exact: what `known` does not dominate is cut into boxes, each of which has
     a share of the gain (Lacour et al. 2017, "A box decomposition algorithm to compute the hypervolume indicator",
-    https://arxiv.org/abs/1510.01963). Each objective is divided by the range of its known scores; the reference point is a
-    tenth of the range below the lowest of them.
+    https://arxiv.org/abs/1510.01963). Only an arch that would gain nothing with scores five deviations above their means has no
+    gain at all. Each objective is divided by the range of its known scores; the reference point is a tenth of the range below
+    the lowest of them.
 
     Args:
         means: Expected scores, shape (archs, objectives); more is better.
@@ -51,13 +55,19 @@ def _reaches_a_box(scores: Numbers, low: Numbers) -> NDArray[np.bool_]:
 
 def _sum_over_boxes(means: Numbers, deviations: Numbers, low: Numbers, high: Numbers) -> Numbers:
     """Returns the expected gains: over all boxes, the sum of the products of the expected lengths along each objective."""
-    shares = np.ones((len(low), len(means)))
-    for objective, (mean, deviation) in enumerate(zip(means.T, deviations.T, strict=True)):
-        bounds, places = np.unique(np.concatenate([low[:, objective], high[:, objective]]), return_inverse=True)
-        excess = np.stack([_expected_excess(mean, deviation, bound) for bound in bounds])
-        shares *= excess[places[: len(low)]] - excess[places[len(low) :]]
-    gains: Numbers = shares.sum(axis=0)
+    lengths = [_expected_lengths(*columns) for columns in zip(means.T, deviations.T, low.T, high.T, strict=True)]
+    gains = np.zeros(len(means))
+    for box in range(len(low)):
+        gains += math.prod(length(box) for length in lengths)
     return gains
+
+
+def _expected_lengths(mean: Numbers, deviation: Numbers, low: Numbers, high: Numbers) -> Callable[[int], Numbers]:
+    """Returns a function of the number of a box: how much of it the scores are expected to cover along one objective."""
+    # Boxes lie side by side: most bounds belong to several.
+    bounds, places = np.unique(np.concatenate([low, high]), return_inverse=True)
+    excess = np.stack([_expected_excess(mean, deviation, bound) for bound in bounds])
+    return lambda box: excess[places[box]] - excess[places[len(low) + box]]
 
 
 def _expected_excess(mean: Numbers, deviation: Numbers, bound: float) -> Numbers:
