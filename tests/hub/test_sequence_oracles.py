@@ -31,17 +31,21 @@ OF_NASBERT = {"M": "mha", "F": "ffn", "S3": "sep_conv_3", "S5": "sep_conv_5", "S
 CODES = (*OPERATIONS, IDENTITY)
 """The operations of LightSpeech by the original's numbers, from 1."""
 
+OF_SPEECH = 3e-7
+"""Error of LightSpeech's outputs, as a share of the largest number: its position embeddings are sines in float32, whose last
+digit depends on the processor (1.1e-7 of it on an Intel Xeon, less than 1e-8 on an AMD EPYC)."""
 
-def near(found: Any, expected: Any) -> None:
-    """The largest error is at most 1e-8 of the largest number."""
+
+def near(found: Any, expected: Any, share: float = 1e-8) -> None:
+    """The largest error is at most `share` of the largest number."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= 1e-8 * max(np.abs(expected).max(), 1e-8)
+    assert np.abs(found - expected).max() <= share * max(np.abs(expected).max(), 1e-8)
 
 
-def row_near(found: Tensor, expected: dict[str, Any]) -> None:
-    near(found.flatten()[:16], expected["first16"])
-    near(found.norm(), expected["l2"])
+def row_near(found: Tensor, expected: dict[str, Any], share: float = 1e-8) -> None:
+    near(found.flatten()[:16], expected["first16"], share)
+    near(found.norm(), expected["l2"], share)
 
 
 def filled(oracle: dict[str, Any], **override: float) -> dict[str, Tensor]:
@@ -138,12 +142,12 @@ def check_case(model: LightSpeechNet, case: dict[str, Any], rows: list[int], *, 
         assert frame_steps(found.durations).tolist() == [case["mel2ph"][i] for i in rows]
     for place, i in enumerate(rows):
         assert found.bins[place].tolist() == expected["pitch_bins"][i]
-        row_near(found.mel[place], expected["mel_float64"][i])
-        row_near(found.pitch[place], expected["pitch_logits_float64"][i])
-        row_near(found.f0[place], expected["f0_hz_float64"][i])
-        row_near(found.decoder_input[place], expected["decoder_inp_float64"][i])
+        row_near(found.mel[place], expected["mel_float64"][i], OF_SPEECH)
+        row_near(found.pitch[place], expected["pitch_logits_float64"][i], OF_SPEECH)
+        row_near(found.f0[place], expected["f0_hz_float64"][i], OF_SPEECH)
+        row_near(found.decoder_input[place], expected["decoder_inp_float64"][i], OF_SPEECH)
         if "log_durations_float64" in expected:
-            near(found.log_durations[place], expected["log_durations_float64"][i])
+            near(found.log_durations[place], expected["log_durations_float64"][i], OF_SPEECH)
 
 
 def check_macs(model: LightSpeechNet, oracle: dict[str, Any]) -> None:
