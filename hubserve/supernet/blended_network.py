@@ -1,5 +1,8 @@
 """`BlendedNetwork`, a network that computes all candidates of the blended choices at once, and its builder."""
 
+from __future__ import annotations
+
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -112,6 +115,12 @@ class BlendedNetworkBuilder:
         """Returns the network of `answers` (to all labels) on the supernet's tensors, with nothing blended."""
         plan = BlendingPlan(dict(answers), layers=frozenset(), repeats=frozenset())
         return self._supernet.view(partial(self._build, plan, answers, BlendContext(), frozenset(), layers=False)).network
+
+    def in_double_precision(self) -> BlendedNetworkBuilder:
+        """Returns a builder of the same networks on a copy of the supernet's tensors in double precision."""
+        builder = copy.copy(self)
+        builder._supernet = copy.deepcopy(self._supernet).double()
+        return builder
 
     def activation_bytes(self, plan: BlendingPlan, answers: Mapping[str, Any], x: Any, held: dict[str, Blend]) -> int:
         """Returns the number of bytes that autograd keeps for the backward pass on a batch like `x`.

@@ -44,7 +44,7 @@ def test_two_processes_make_the_steps_of_one(tmp_path, images):
     alone, expected = tuned(tmp_path / "alone", images, batch_size=14, learning_rate=0.05, **PLAIN)
     together, history = tuned(tmp_path / "together", images, batch_size=7, learning_rate=0.05, devices=2, **PLAIN)
     for found, single in zip(scores(history), scores(expected), strict=True):
-        assert found == pytest.approx(single, abs=1e-4)
+        assert found == pytest.approx(single, abs=1e-3)  # The losses are about 50.
     assert len({row.val_loss for row in history}) == 4  # The weights changed in each epoch.
     assert torch.allclose(weights(alone), weights(together), atol=1e-4)
 
