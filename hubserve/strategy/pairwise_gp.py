@@ -14,7 +14,7 @@ from hubserve.strategy.balanced_archs import balanced_arch
 from hubserve.strategy.expected_gain import expected_gains
 from hubserve.strategy.pair_process import Numbers, PairKernel, PairProcess, standardized
 from hubserve.strategy.ranking import RankingStrategy
-from hubserve.strategy.scored_archs import ScoredArchs, mutants, running_archs
+from hubserve.strategy.scored_archs import ScoredArchs, front_archs, mutants, running_archs
 from hubserve.strategy.settings_checks import at_least
 
 GRID = 50_000
@@ -81,7 +81,7 @@ class PairwiseGP(RankingStrategy):
         if len(scored.archs) < self.settings.initial:
             yield from self._balanced(trial.number)
             return
-        archs, vectors = self._candidates(scored)
+        archs, vectors = self._candidates(study, scored)
         targets = np.stack([standardized(column) for column in scored.scores.T], axis=1)
         processes = self._processes(scored, targets, running_archs(study, self.bound, trial))
         predicted = [process.predicted(vectors) for process in processes]
@@ -96,12 +96,14 @@ class PairwiseGP(RankingStrategy):
         if number < self.settings.initial and (arch := balanced_arch(self.bound, number, self.settings.initial, self.seed)):
             yield arch
 
-    def _candidates(self, scored: ScoredArchs) -> tuple[Sequence[Arch], Vectors]:
+    def _candidates(self, study: Study, scored: ScoredArchs) -> tuple[Sequence[Arch], Vectors]:
         space = self.bound
         if space.grid_size <= GRID:
             return grid_vectors(space)
         half = self.settings.candidates // 2
-        parents = scored.best(PARENTS) if scored.scores.shape[1] == 1 else scored.front()
+        # With constraints that no trial meets there is no front.
+        front = front_archs(study, space) if len(study.directions) > 1 else []
+        parents = front or scored.best(PARENTS)
         archs = mutants(space, parents, half, 3, self._rng) + [space.random(self._rng) for _ in range(half)]
         return archs, self._as_vectors(archs)
 

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from hubserve.space import Arch
 from hubserve.strategy.base import completed
 from hubserve.strategy.ranking import RankingStrategy
-from hubserve.strategy.scored_archs import archs_of, mutants
+from hubserve.strategy.scored_archs import front_archs, mutants
 from hubserve.strategy.settings_checks import at_least
 
 REDRAWS = 500
@@ -51,6 +51,6 @@ class ParetoEvolution(RankingStrategy):
     def ranked(self, study: Study, trial: FrozenTrial) -> Iterator[Arch]:
         if len(completed(study)) < self.settings.initial:
             return
-        front = [arch for arch in archs_of(study.best_trials, self.bound) if arch is not None]
+        front = front_archs(study, self.bound)
         for _ in range(REDRAWS if front else 0):
             yield from mutants(self.bound, front, 1, 1, self._rng)

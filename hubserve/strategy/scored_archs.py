@@ -59,11 +59,10 @@ class ScoredArchs:
         order = np.argsort(-self.scores[:, 0], kind="stable")[:count]
         return [self.archs[index] for index in order]
 
-    def front(self) -> list[Arch]:
-        """Returns the archs of the Pareto front: those to which no other arch is equal in all scores and better in one."""
-        no_worse = (self.scores[:, None] >= self.scores).all(axis=2)
-        better = (self.scores[:, None] > self.scores).any(axis=2)
-        return [self.archs[index] for index in np.flatnonzero(~(no_worse & better).any(axis=0))]
+
+def front_archs(study: Study, space: ModelSpace) -> list[Arch]:
+    """Returns the archs of the Pareto front of the complete trials of `study` (`study.best_trials`)."""
+    return [arch for arch in archs_of(study.best_trials, space) if arch is not None]
 
 
 def running_archs(study: Study, space: ModelSpace, trial: FrozenTrial) -> list[Arch]:

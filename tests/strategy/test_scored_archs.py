@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from hubserve.hub import NasBench201
 from hubserve.strategy import LocalSearch, PairwiseGP, Random, suggest_arch, trial_arch
-from hubserve.strategy.scored_archs import ScoredArchs, neighbours, running_archs
+from hubserve.strategy.scored_archs import ScoredArchs, front_archs, neighbours, running_archs
 from tests.strategy.conformance import Small
 
 SPACE = NasBench201()
@@ -55,7 +55,7 @@ def test_the_front_has_the_archs_that_no_other_one_dominates():
         trial = study.ask()
         archs.append(suggest_arch(trial, SPACE))
         study.tell(trial, values)
-    assert ScoredArchs.of(study, SPACE).front() == [archs[0], archs[1], archs[3], archs[5]]
+    assert front_archs(study, SPACE) == [archs[0], archs[1], archs[3], archs[5]]
 
 
 def test_neighbours_are_all_archs_with_one_other_answer():
@@ -80,11 +80,17 @@ def test_local_search_climbs_to_the_optimum():
     assert set(near) <= {1, 2}, "it looks at neighbours of the best arch"
 
 
-def test_a_refused_arch_is_followed_by_another():
-    study = optuna.create_study(direction="maximize", sampler=PairwiseGP(initial=2, seed=3))
-    for _ in range(6):
+def after_trials(count: int, strategy: PairwiseGP) -> optuna.Study:
+    """A study whose score is the number of convolutions of 3 x 3 in a cell."""
+    study = optuna.create_study(direction="maximize", sampler=strategy)
+    for _ in range(count):
         trial = study.ask()
         study.tell(trial, sum(op == "conv_3x3" for op in suggest_arch(trial, SPACE).values()))
+    return study
+
+
+def test_a_refused_arch_is_followed_by_another():
+    study = after_trials(6, PairwiseGP(initial=2, seed=3))
     trial = study.ask()
     frozen = study.trials[trial.number]
     proposed = [tuple(study.sampler.propose(study, frozen).values()) for _ in range(20)]
@@ -104,10 +110,7 @@ def test_archs_of_running_trials_are_those_of_the_others():
 
 def test_a_running_trial_turns_the_next_one_elsewhere():
     """Without it, the arch that promised second most would be next, which is more like the running one."""
-    study = optuna.create_study(direction="maximize", sampler=PairwiseGP(initial=8, seed=3))
-    for _ in range(8):
-        trial = study.ask()
-        study.tell(trial, sum(op == "conv_3x3" for op in suggest_arch(trial, SPACE).values()))
+    study = after_trials(8, PairwiseGP(initial=8, seed=3))
     running = study.ask()
     first = suggest_arch(running, SPACE)
     second = study.sampler.propose(study, study.trials[running.number])
